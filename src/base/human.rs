@@ -1,0 +1,44 @@
+//! Words for people: durations, sizes, counts.
+
+use std::time::Duration;
+
+/// `1 agent`, `3 agents`.
+pub fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// A duration as people say it, in at most two units: `40 s`, `12 min`, `1 h 12 min`, `3 d 4 h`.
+pub fn duration(value: Duration) -> String {
+    let seconds = value.as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    let pair = |big: u64, big_unit: &str, small: u64, small_unit: &str| {
+        if small == 0 {
+            format!("{big} {big_unit}")
+        } else {
+            format!("{big} {big_unit} {small} {small_unit}")
+        }
+    };
+    if days > 0 {
+        pair(days, "d", hours, "h")
+    } else if hours > 0 {
+        pair(hours, "h", minutes, "min")
+    } else if minutes > 0 {
+        format!("{minutes} min")
+    } else {
+        format!("{seconds} s")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_said_in_at_most_two_units() {
+        let say = |s| duration(Duration::from_secs(s));
+        assert_eq!(
+            [say(0), say(59), say(60), say(4_320), say(90_000), say(86_400)],
+            ["0 s", "59 s", "1 min", "1 h 12 min", "1 d 1 h", "1 d"]
+        );
+    }
+}

@@ -1,0 +1,8 @@
+//! Building blocks that know nothing about agents, tmux or files: time as a value, checked names, words for people.
+
+pub mod human;
+pub mod name;
+pub mod now;
+pub mod quote;
+pub mod suggest;
+pub mod template;

@@ -1,0 +1,198 @@
+//! `agents.toml`: what a person wrote, checked once and for all.
+//!
+//! [`Config`] cannot be wrong: names are unique, references resolve, durations are sane. Nothing
+//! downstream checks again. How a backend's fields combine with its preset is `backend`'s business;
+//! here a [`BackendSection`] is what the file says.
+
+pub mod section;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::base::name::{SessionName, UnitName};
+pub use section::backend::BackendSection;
+
+/// A whole checked configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Absolute path of the file it was read from.
+    pub file: PathBuf,
+    /// Every relative path of the file was resolved against this folder.
+    pub project_dir: PathBuf,
+    pub log_dir: PathBuf,
+    pub session_prefix: String,
+    pub watchdog: Watchdog,
+    pub tmux: Tmux,
+    pub notify: Notify,
+    /// Environment every agent and service gets, beside the recorded one.
+    pub env: BTreeMap<String, String>,
+    /// In the order of the file.
+    pub agents: Vec<Agent>,
+    pub services: Vec<Service>,
+    /// As written; a name used by an agent but absent here is a preset's name.
+    pub backends: BTreeMap<String, BackendSection>,
+    pub sequence: Option<Sequence>,
+}
+
+/// `[watchdog]`: cadences and bounds of the supervisor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Watchdog {
+    pub signal_interval: Duration,
+    pub heavy_interval: Duration,
+    pub limit_probe_fallback: Duration,
+    pub limit_reset_slack: Duration,
+    pub stall_grace: Duration,
+    /// Longest believed `WAITING-UNTIL` (24 h).
+    pub max_wait: Duration,
+    /// Longest believed usage-limit window (8 days).
+    pub max_limit_window: Duration,
+    /// Restarts within an hour before a unit is `failed` (10).
+    pub max_restarts: u32,
+    /// Between SIGTERM and SIGKILL when a unit is stopped (5 s).
+    pub stop_grace: Duration,
+    /// Bytes of one `<session>.log` before it is rotated.
+    pub log_bytes_max: u64,
+}
+
+/// `[tmux]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tmux {
+    /// `-L` name of a server of the project's own; `None` is tmux's default server.
+    pub socket: Option<String>,
+    pub width: u16,
+    pub height: u16,
+}
+
+/// `[notify]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Notify {
+    /// Run by `sh -c` with the event as JSON on stdin.
+    pub command: Option<String>,
+    pub bell: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Loop,
+    Persistent,
+    Task,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    None,
+    Heal,
+    HealStall,
+}
+
+/// One `[[agent]]`, with `[defaults]` applied.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Agent {
+    pub name: UnitName,
+    pub session: SessionName,
+    pub kind: Kind,
+    pub backend: String,
+    pub model: Option<String>,
+    pub dir: PathBuf,
+    pub role: Option<String>,
+    pub resume: bool,
+    pub watch: Watch,
+    pub enabled: bool,
+    pub wake: Option<Wake>,
+    pub prompt: Prompt,
+    pub log_signature: Option<String>,
+    pub account: Option<String>,
+    pub env: BTreeMap<String, String>,
+}
+
+/// Where an agent's first prompt comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prompt {
+    None,
+    Inline(String),
+    File(PathBuf),
+    /// `kind = "loop"`: the kickoff template and the role file.
+    Kickoff,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wake {
+    pub interval: Duration,
+    pub prompt_file: PathBuf,
+}
+
+/// One `[[service]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    pub name: UnitName,
+    pub session: SessionName,
+    pub command: String,
+    pub dir: PathBuf,
+    pub enabled: bool,
+    pub env: BTreeMap<String, String>,
+}
+
+/// `[loop]`: the phase sequence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sequence {
+    /// Under `<log_dir>/state/`.
+    pub state_file: String,
+    pub resume_phase: bool,
+    pub auto_advance: bool,
+    pub done_marker: String,
+    pub kickoff_template: PathBuf,
+    pub roles_dir: PathBuf,
+    pub handoff: Option<Handoff>,
+    pub on_complete: Option<OnComplete>,
+    /// Never empty.
+    pub phases: Vec<PhaseStep>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handoff {
+    pub repo: PathBuf,
+    pub remote: String,
+    pub branch: String,
+    pub claim_pings: Option<UnitName>,
+    pub review_pings: Option<UnitName>,
+    pub inboxes: Vec<String>,
+    pub claim_pattern: String,
+    pub review_pattern: String,
+    pub state_subdir: String,
+    pub claim_text: String,
+    pub review_text: String,
+    pub inbox_text: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnComplete {
+    /// Under `log_dir`.
+    pub trigger_file: String,
+    pub run: UnitName,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PhaseStep {
+    pub id: String,
+    pub plan: String,
+    pub status: String,
+    /// Model per role, for this phase only.
+    pub models: BTreeMap<String, String>,
+}
+
+impl Config {
+    pub fn agent(&self, name: &str) -> Option<&Agent> {
+        self.agents.iter().find(|agent| agent.name.as_str() == name)
+    }
+
+    pub fn service(&self, name: &str) -> Option<&Service> {
+        self.services.iter().find(|service| service.name.as_str() == name)
+    }
+
+    /// The session the watchdog itself runs in.
+    pub fn watchdog_session(&self) -> SessionName {
+        SessionName::new(&format!("{}watchdog", self.session_prefix))
+            .expect("checked: the prefix is a valid start of a session name")
+    }
+}

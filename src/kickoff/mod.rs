@@ -1,0 +1,1 @@
+//! The first prompt and later messages: composed, planned, verified.

@@ -1,0 +1,1 @@
+//! Usage limits: banner text to reset instant to window.

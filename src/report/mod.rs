@@ -1,0 +1,1 @@
+//! View models: what status, explain and events show, without formatting.

@@ -1,0 +1,1 @@
+//! Loops that observe, decide, act; the only callers of both the core and the world.

@@ -1,0 +1,4 @@
+//! How we touch the world: the only layer below `run` and `ui` that may.
+
+pub mod clock;
+pub mod tmux;

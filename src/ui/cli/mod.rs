@@ -1,0 +1,135 @@
+//! The command line: one file a verb, each with its argument struct and one function.
+
+mod attach;
+mod check;
+mod completions;
+mod demo_agent;
+mod doctor;
+mod down;
+mod events;
+mod explain;
+mod init;
+mod logs;
+mod man;
+mod phase;
+mod restart;
+mod schema;
+mod selftest;
+mod send;
+mod status;
+mod up;
+mod watchdog;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use super::{exit, failure::Failure, print};
+
+/// Keeps a fleet of AI coding agents alive, paced and coordinated in ordinary tmux sessions.
+#[derive(Debug, Parser)]
+#[command(name = "ao", version, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What every verb understands.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Globals {
+    /// The config file (default: $AO_CONFIG, ./agents.toml, then the one beside or above the `ao` launcher).
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) config: Option<PathBuf>,
+    /// When to colour output.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: Color,
+    /// Say only what went wrong.
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Machine-readable output (and errors as JSON on stderr).
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Up(up::Args),
+    Down(down::Args),
+    Status(status::Args),
+    Watchdog(watchdog::Args),
+    Logs(logs::Args),
+    Attach(attach::Args),
+    Send(send::Args),
+    Restart(restart::Args),
+    Phase(phase::Args),
+    Check(check::Args),
+    Schema(schema::Args),
+    Events(events::Args),
+    Explain(explain::Args),
+    Doctor(doctor::Args),
+    Selftest(selftest::Args),
+    Init(init::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+    DemoAgent(demo_agent::Args),
+}
+
+/// Parses the arguments, runs the verb, says what went wrong, and answers the exit code.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { exit::USAGE } else { exit::DONE };
+            drop(error.print());
+            return ExitCode::from(code);
+        }
+    };
+    let json = cli.globals.json;
+    match dispatch(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            if json {
+                print::err(&failure.json().to_string());
+            } else {
+                print::err(&failure.text());
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<u8, Failure> {
+    let globals = cli.globals;
+    match cli.verb {
+        Verb::Up(args) => up::run(args, &globals),
+        Verb::Down(args) => down::run(args, &globals),
+        Verb::Status(args) => status::run(args, &globals),
+        Verb::Watchdog(args) => watchdog::run(args, &globals),
+        Verb::Logs(args) => logs::run(args, &globals),
+        Verb::Attach(args) => attach::run(args, &globals),
+        Verb::Send(args) => send::run(args, &globals),
+        Verb::Restart(args) => restart::run(args, &globals),
+        Verb::Phase(args) => phase::run(args, &globals),
+        Verb::Check(args) => check::run(args, &globals),
+        Verb::Schema(args) => schema::run(args, &globals),
+        Verb::Events(args) => events::run(args, &globals),
+        Verb::Explain(args) => explain::run(args, &globals),
+        Verb::Doctor(args) => doctor::run(args, &globals),
+        Verb::Selftest(args) => selftest::run(args, &globals),
+        Verb::Init(args) => init::run(args, &globals),
+        Verb::Completions(args) => completions::run(args, &globals),
+        Verb::Man(args) => man::run(args, &globals),
+        Verb::DemoAgent(args) => demo_agent::run(args, &globals),
+    }
+}

@@ -1,0 +1,52 @@
+//! The one place that writes to stdout and stderr. A reader that went away (`| head`) is no error.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use super::cli::{Color, Globals};
+
+/// A line of data to stdout.
+pub(crate) fn out(line: &str) {
+    drop(writeln!(std::io::stdout().lock(), "{line}"));
+}
+
+/// A line about what happens to stderr.
+pub(crate) fn err(line: &str) {
+    drop(writeln!(std::io::stderr().lock(), "{line}"));
+}
+
+/// How a piece of text is meant; colour only underlines what the words say already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Plain,
+    Good,
+    Bad,
+    Warn,
+    Hint,
+    Dim,
+}
+
+/// Whether stdout may carry colour under these settings.
+pub(crate) fn colored(globals: &Globals) -> bool {
+    match globals.color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => {
+            std::io::stdout().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+                && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+        }
+    }
+}
+
+/// The text in its tone, when colour is on.
+pub(crate) fn paint(text: &str, tone: Tone, colored: bool) -> String {
+    let code = match tone {
+        Tone::Plain => return text.to_owned(),
+        Tone::Good => "32",
+        Tone::Bad => "31",
+        Tone::Warn => "33",
+        Tone::Hint => "36",
+        Tone::Dim => "2",
+    };
+    if colored { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+}
