@@ -1,4 +1,6 @@
 //! How we touch the world: the only layer below `run` and `ui` that may.
 
 pub mod clock;
+pub mod load;
+pub mod place;
 pub mod tmux;
