@@ -3,4 +3,7 @@
 pub mod clock;
 pub mod load;
 pub mod place;
+pub mod file;
+pub mod lock;
+pub mod process;
 pub mod tmux;
