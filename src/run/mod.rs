@@ -1,1 +1,3 @@
 //! Loops that observe, decide, act; the only callers of both the core and the world.
+
+pub mod demo_agent;
