@@ -9,7 +9,7 @@
         let
           named = name: derivation { inherit name system; builder = "/bin/sh"; args = [ "-c" "exit 1" ]; };
           make = attrs: named (attrs.name or attrs.pname or "stub") // {
-            inherit (attrs) meta or { };
+            meta = attrs.meta or { };
             overrideAttrs = change: make (attrs // change attrs);
           };
         in

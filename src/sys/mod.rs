@@ -1,4 +1,5 @@
 //! How we touch the world: the only layer below `run` and `ui` that may.
 
 pub mod clock;
+pub mod tail;
 pub mod tmux;
