@@ -1,5 +1,8 @@
 //! How we touch the world: the only layer below `run` and `ui` that may.
 
 pub mod clock;
+pub mod file;
+pub mod lock;
+pub mod process;
 pub mod tail;
 pub mod tmux;
