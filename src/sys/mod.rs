@@ -6,4 +6,5 @@ pub mod place;
 pub mod file;
 pub mod lock;
 pub mod process;
+pub mod tail;
 pub mod tmux;

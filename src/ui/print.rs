@@ -9,6 +9,18 @@ pub(crate) fn out(line: &str) {
     drop(writeln!(std::io::stdout().lock(), "{line}"));
 }
 
+/// A line of data to stdout; `false` when nobody reads it any more. For output that has no end of its own.
+pub(crate) fn try_out(line: &str) -> bool {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_ok()
+}
+
+/// Bytes to stdout as they are; `false` when nobody reads them any more.
+pub(crate) fn try_out_bytes(bytes: &[u8]) -> bool {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).is_ok()
+}
+
 /// A line about what happens to stderr.
 pub(crate) fn err(line: &str) {
     drop(writeln!(std::io::stderr().lock(), "{line}"));
