@@ -1,1 +1,3 @@
-//! placeholder
+//! Tests of the program as people run it.
+
+mod init;
