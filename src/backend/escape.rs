@@ -162,8 +162,8 @@ impl<'a> Walk<'a> {
 
     /// What both bare text and double quotes give a meaning to. Answers whether it took a step.
     fn step_dollar(&mut self, rest: &str) -> bool {
-        if rest.starts_with('\\') {
-            let escaped = rest[1..].chars().next().map_or(0, char::len_utf8);
+        if let Some(after) = rest.strip_prefix('\\') {
+            let escaped = after.chars().next().map_or(0, char::len_utf8);
             self.copy(1 + escaped);
         } else if rest.starts_with("$((") {
             self.lose("after `$((…))`", "set a variable in `preamble` instead");

@@ -40,7 +40,7 @@ pub const SLOTS: [&str; 15] = [
 ];
 
 /// Variables of the caller that every agent may see. No key, token or harness variable is among them.
-const ENVIRONMENT_NAMES: [&str; 26] = [
+const ENVIRONMENT_NAMES: [&str; 25] = [
     "ALL_PROXY",
     "COLORTERM",
     "HOME",
@@ -62,7 +62,6 @@ const ENVIRONMENT_NAMES: [&str; 26] = [
     "TZ",
     "TZDIR",
     "USER",
-    "WAYLAND_DISPLAY",
     "all_proxy",
     "http_proxy",
     "https_proxy",
@@ -93,6 +92,13 @@ pub struct LaunchInput<'a> {
     pub project_env: &'a BTreeMap<String, String>,
     /// `env` of the agent, over all others.
     pub agent_env: &'a BTreeMap<String, String>,
+}
+
+impl<'a> LaunchInput<'a> {
+    /// The file of the first prompt; one that holds nothing is none, since an empty argument is not.
+    fn prompt(&self) -> Option<&'a Path> {
+        self.kickoff_file.filter(|_| self.kickoff_bytes > 0)
+    }
 }
 
 /// One start, ready to run.
@@ -160,7 +166,7 @@ pub fn plan(backend: &Backend, input: &LaunchInput<'_>) -> Result<Launch, Launch
         argv: vec!["sh".to_owned(), "-c".to_owned(), script.join("\n")],
         env: environment(backend, input),
         types_prompt_after_ready: backend.prompt_delivery == PromptDelivery::Ping
-            && input.kickoff_file.is_some(),
+            && input.prompt().is_some(),
         note,
     })
 }
@@ -223,7 +229,7 @@ impl<'a> Slots<'a> {
             input,
             dir: utf8("agent's folder", input.dir)?,
             ao: utf8("ao program", input.ao)?,
-            kickoff: input.kickoff_file.map(|path| utf8("kickoff file", path)).transpose()?,
+            kickoff: input.prompt().map(|path| utf8("kickoff file", path)).transpose()?,
         })
     }
 

@@ -104,10 +104,10 @@ fn a_prompt_as_argument_is_read_from_its_file_and_comes_last() {
     case.section.preamble = Some("set -a; . ./.env; set +a".into());
     check(
         &case,
-        &expect![[r#"
+        &expect![[r"
         cd -- '/p/it'\''s' || exit 78
         set -a; . ./.env; set +a
-        exec claude --dangerously-skip-permissions --remote-control 'demo-builder' --resume 'u-0'"#]],
+        exec claude --dangerously-skip-permissions --remote-control 'demo-builder' --resume 'u-0'"]],
     );
 }
 
@@ -123,6 +123,18 @@ fn a_prompt_too_long_for_an_argument_becomes_a_line_that_points_to_its_file() {
         exec tool --model 'm1' "$k""#]],
     );
     assert!(case.plan().is_ok_and(|launch| launch.note.is_some()));
+}
+
+#[test]
+fn an_empty_prompt_is_no_argument() {
+    let mut case = Case::of(None, section("tool", PromptDelivery::Arg));
+    case.kickoff_bytes = 0;
+    check(
+        &case,
+        &expect![[r"
+        cd -- '/p/it'\''s' || exit 78
+        exec tool --model 'm1'"]],
+    );
 }
 
 #[test]
@@ -235,7 +247,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]
     fn any_text_survives_the_shell_in_every_kind_of_quotes(
-        hostile in "[ -~\n\té☃]{0,40}", prompt in "[^\0\r]{0,60}", folder in "[^\0/]{1,20}",
+        hostile in "[ -~\n\té☃]{0,40}", prompt in "[^\0]{0,60}", folder in "[^\0/]{1,20}",
     ) {
         let temporary = tempfile::tempdir().expect("a folder");
         let mut case = Case::of(None, section("printf '%s\\0'", PromptDelivery::Arg));
@@ -266,5 +278,40 @@ fn a_folder_or_prompt_that_is_missing_ends_the_start_with_its_own_code() {
         let output =
             std::process::Command::new("sh").args(&launch.argv[1..]).output().expect("sh runs");
         assert_eq!((output.status.code(), output.stdout.len()), (Some(EXIT_NO_START), 0));
+    }
+}
+
+/// A shell word as template, beside the text that it must come to when `{model}` is `value`.
+fn nested_word(leaf: u8, wrappers: &[u8], value: &str) -> (String, String) {
+    let innermost = match leaf {
+        0 => ("{model}".to_owned(), value.to_owned()),
+        1 => ("'q{model}#'".to_owned(), format!("q{value}#")),
+        2 => (r#""'{model}\"""#.to_owned(), format!("'{value}\"")),
+        _ => (r"\'a#{model}\\".to_owned(), format!("'a#{value}\\")),
+    };
+    wrappers.iter().fold(innermost, |(template, text), wrapper| match wrapper {
+        0 => (format!("\"$(printf '%sx' {template})\"_"), format!("{text}x_")),
+        1 => (
+            format!("\"{{model}}$( (printf '%sx' {template}) )\"'{{model}}'"),
+            format!("{value}{text}x{value}"),
+        ),
+        _ => (format!("\"${{NO}}\"{template}"), text),
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn a_value_keeps_its_place_however_deep_quotes_and_substitutions_nest(
+        hostile in "[ -~\n\té☃]{0,20}", leaf in 0..4_u8,
+        wrappers in prop::collection::vec(0..3_u8, 0..4),
+    ) {
+        let (template, expected) = nested_word(leaf, &wrappers, &hostile);
+        let mut case = Case::of(None, section("printf '%s\\0'", PromptDelivery::Arg));
+        case.dir = "/".into();
+        case.kickoff = None;
+        case.model = Some(hostile);
+        case.section.model_flag = Some(template);
+        prop_assert_eq!(arguments(&case), vec![expected]);
     }
 }

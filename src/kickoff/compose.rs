@@ -40,14 +40,18 @@ pub fn loop_prompt(
     })
 }
 
-/// Fills `{[a-z_]+}`; `{{` and `}}` are braces, and so is every other single one.
+/// Fills `{[a-z_]+}`; `{{`, and the `}}` that closes one, are single braces. Every other brace stays,
+/// so that JSON in a template passes unharmed.
 fn fill(template: &str, slots: &KickoffSlots<'_>) -> Result<String, ComposeError> {
     let mut out = String::with_capacity(template.len() + 64);
     let mut rest = template;
+    let mut open = 0_usize;
     while let Some(at) = rest.find(['{', '}']) {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
-        if rest.starts_with("{{") || rest.starts_with("}}") {
+        let opens = rest.starts_with("{{");
+        if opens || (open > 0 && rest.starts_with("}}")) {
+            open = if opens { open + 1 } else { open - 1 };
             out.push_str(&rest[..1]);
             rest = &rest[2..];
         } else if let Some(name) = slot_at(rest) {
@@ -119,6 +123,12 @@ mod tests {
             loop_prompt("{phase_id}: {plan}, {status} {{x}} { a }\n\n", "{any} text\n", &SLOTS);
         assert_eq!(prompt.as_deref(), Ok("p1: plans/{role}.md, S.md {x} { a }\n\n{any} text"));
         assert_eq!(loop_prompt("\n", "role", &SLOTS).as_deref(), Ok("role"));
+    }
+
+    #[test]
+    fn json_in_a_kickoff_passes_unharmed() {
+        let prompt = loop_prompt(r#"{"a":{"b":"{{role}}"}}"#, "", &SLOTS);
+        assert_eq!(prompt.as_deref(), Ok(r#"{"a":{"b":"{role}"}}"#));
     }
 
     #[test]
