@@ -1,7 +1,9 @@
 //! How we touch the world: the only layer below `run` and `ui` that may.
 
 pub mod clock;
+pub mod death;
 pub mod file;
 pub mod lock;
 pub mod process;
 pub mod tmux;
+pub mod watch;

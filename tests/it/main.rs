@@ -1,1 +1,4 @@
-//! placeholder
+//! Integration tests: the real thing, one binary.
+
+mod support;
+mod tmux;
