@@ -3,8 +3,10 @@
 pub mod clock;
 pub mod load;
 pub mod place;
+pub mod death;
 pub mod file;
 pub mod lock;
 pub mod process;
 pub mod tail;
 pub mod tmux;
+pub mod watch;

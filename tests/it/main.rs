@@ -3,5 +3,8 @@
 mod launcher;
 mod layers;
 //! Tests of the program as people run it.
-
 mod init;
+//! Integration tests: the real thing, one binary.
+
+mod support;
+mod tmux;
