@@ -1,10 +1,12 @@
 //! How an AI CLI is started, spoken to and read: pure data, made of a preset and the user's table.
 
+pub mod detect_preset;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::section::backend::{Holder, PromptDelivery};
-use crate::config::section::detect::Rule;
+use crate::config::section::detect::{Layout, Rule};
 
 /// A backend with every field decided. See `agents.toml` reference for what each means.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,4 +48,6 @@ pub struct Backend {
     pub env: BTreeMap<String, String>,
     /// In the order they are tried once sorted by state and priority.
     pub rules: Vec<Rule>,
+    /// Where the CLI draws what; `None`: only the live lines, the screen and the title are known.
+    pub layout: Option<Layout>,
 }
