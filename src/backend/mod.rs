@@ -5,12 +5,13 @@ pub mod launch;
 pub mod preset;
 pub mod resolve;
 pub mod resume;
+pub mod detect_preset;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::section::backend::{Holder, PromptDelivery};
-use crate::config::section::detect::Rule;
+use crate::config::section::detect::{Layout, Rule};
 
 pub use launch::{Launch, LaunchError, LaunchInput, clean_environment, plan};
 pub use resolve::resolve;
@@ -56,4 +57,6 @@ pub struct Backend {
     pub env: BTreeMap<String, String>,
     /// In the order they are tried once sorted by state and priority.
     pub rules: Vec<Rule>,
+    /// Where the CLI draws what; `None`: only the live lines, the screen and the title are known.
+    pub layout: Option<Layout>,
 }

@@ -1,5 +1,9 @@
 //! What a pane says. Text in, a [`Reading`] out; nothing here touches tmux.
 
+pub mod capture;
+pub mod detect;
+mod region;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::section::detect::Cure;
@@ -72,4 +76,15 @@ pub enum Composer {
     Draft {
         text: String,
     },
+}
+
+impl Reading {
+    /// All evidence as one text, the transcript's own words first: they name the zone that footers leave out.
+    pub fn evidence_text(&self) -> String {
+        let (first, rest): (Vec<_>, Vec<_>) =
+            self.evidence.iter().partition(|evidence| evidence.region == "last_item");
+        let texts: Vec<&str> =
+            first.into_iter().chain(rest).map(|evidence| evidence.text.as_str()).collect();
+        texts.join("\n")
+    }
 }
