@@ -17,10 +17,15 @@ pub(crate) struct Args {
     shell: Shell,
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "every verb has this signature")]
+#[expect(
+    clippy::unnecessary_wraps,
+    clippy::needless_pass_by_value,
+    reason = "every verb has this signature"
+)]
 pub(crate) fn run(args: Args, _globals: &Globals) -> Result<u8, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "ao", &mut script);
+    let Args { shell } = args;
+    clap_complete::generate(shell, &mut Cli::command(), "ao", &mut script);
     print::out(String::from_utf8_lossy(&script).trim_end());
     Ok(exit::DONE)
 }

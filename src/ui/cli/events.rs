@@ -29,7 +29,9 @@ pub(crate) struct Args {
     lines: usize,
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "every verb has this signature")]
 pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
+    let Args { follow, lines } = args;
     let config = load_config(globals)?;
     let file = config.log_dir.join("events.jsonl");
     let unreadable = |error: std::io::Error| {
@@ -38,15 +40,15 @@ pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
     let (bytes, mut tail) = Tail::from_end(&file, BACK_BYTES_MAX).map_err(unreadable)?;
     let mut partial = Vec::new();
     let begin = complete_lines(&mut partial, &bytes);
-    if begin.is_empty() && !args.follow && !globals.quiet {
+    if begin.is_empty() && !follow && !globals.quiet {
         print::err(&format!("no events yet in `{}`; `ao up` starts the watchdog", file.display()));
     }
     let mut writer = Writer { json: globals.json, day: None };
-    let from = begin.len().saturating_sub(args.lines);
+    let from = begin.len().saturating_sub(lines);
     let mut read = begin[from..].iter().all(|line| writer.print(line));
-    while args.follow && read {
-        let lines = complete_lines(&mut partial, &tail.look().map_err(unreadable)?);
-        read = lines.iter().all(|line| writer.print(line));
+    while follow && read {
+        let more = complete_lines(&mut partial, &tail.look().map_err(unreadable)?);
+        read = more.iter().all(|line| writer.print(line));
         std::thread::sleep(FOLLOW_EVERY);
     }
     Ok(exit::DONE)

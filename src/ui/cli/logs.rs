@@ -37,22 +37,23 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
+    let Args { name, follow, lines, raw } = args;
     let config = load_config(globals)?;
-    let file = log_file(&config, &args.name)?;
+    let file = log_file(&config, &name)?;
     let unreadable = |error: std::io::Error| {
         Failure::failed(format!("cannot read `{}`", file.display())).caused_by(&error)
     };
     let (bytes, mut tail) = Tail::from_end(&file, BACK_BYTES_MAX).map_err(unreadable)?;
-    if bytes.is_empty() && !args.follow && !file.exists() {
+    if bytes.is_empty() && !follow && !file.exists() {
         return Err(Failure::failed(format!(
             "`{}` has no log yet: `{}` does not exist",
-            args.name,
+            name,
             file.display()
         ))
-        .hint(format!("start it with `ao up {}`", args.name)));
+        .hint(format!("start it with `ao up {name}`")));
     }
-    let mut writer = Writer { raw: args.raw, json: globals.json, cleaner: Cleaner::default() };
-    if !writer.begin(&bytes, args.lines) || !args.follow {
+    let mut writer = Writer { raw, json: globals.json, cleaner: Cleaner::default() };
+    if !writer.begin(&bytes, lines) || !follow {
         return Ok(exit::DONE);
     }
     while writer.more(&tail.look().map_err(unreadable)?) {
