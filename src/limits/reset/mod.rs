@@ -1,0 +1,111 @@
+//! When a usage limit ends, read from the words a CLI prints.
+//!
+//! Knows every form seen in Claude Code, Codex, opencode and Gemini: clock times with and without
+//! zone, dates, weekdays, `tomorrow`, `in 3h 20m`, epoch seconds and milliseconds, ISO 8601.
+//! Leaves out slack and rounding: [`Reset::at`] is the printed instant, and a minute-precise one
+//! means the *end* of that minute, which the window adds.
+//!
+//! Surprises: printed minutes are cut, not rounded. A time shown as just past means "now", not
+//! tomorrow. A date without a year that lies shortly behind is a stale banner, not next year. One
+//! text can hold several times: a live countdown wins, then the more explicit one, then the last.
+
+mod phrase;
+mod resolve;
+
+use std::sync::LazyLock;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+use regex::Regex;
+use serde::{Deserialize, Serialize};
+
+use super::text::flattened;
+use phrase::When;
+
+/// A printed time this much in the past is still the one meant: the clock moved on while we read.
+pub(crate) const GRACE: TimeDelta = TimeDelta::minutes(10);
+
+/// When a limit ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reset {
+    /// The printed instant; at most 10 min in the past.
+    pub at: DateTime<Utc>,
+    pub precision: Precision,
+    /// The words it was read from, white space collapsed.
+    pub phrase: String,
+    pub reading: Reading,
+    /// What had to be assumed: a past time, a clock change, an unknown zone.
+    pub note: Option<String>,
+}
+
+/// The smallest unit the text gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    Second,
+    Minute,
+    Hour,
+    Day,
+}
+
+/// How the words were turned into an instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reading {
+    /// Date and year were printed, or an epoch.
+    Exact,
+    /// Only a time of day: its next occurrence.
+    NextSuchTime,
+    /// A date without year, a weekday, `tomorrow`: the nearest one.
+    NextSuchDate,
+    /// A duration, counted from now.
+    Relative,
+}
+
+/// Words that announce a time. What follows decides: without a time after it, a lead means nothing.
+static LEAD: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(concat!(
+        r#"(?i)(?:\b(?:resets?(?:_?at)?|continu(?:e|es|ing) automatically|try again|"#,
+        r#"retry(?:ing|_?at)?|regain access|available(?: again)?|until|renews?|refresh(?:es)?)"#,
+        r#"|\breached\||["']next["'])["']?(?: ?[:=])? ?["']?"#
+    ))
+    .expect("constant pattern compiles")
+});
+
+/// A sentence that only warns; its time is not this limit's.
+static WARNING: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?i)(?:used \d+%[^.]{0,60}|% left|approaching [^.]{0,60}|% of your [^.]{0,40})$")
+        .expect("constant pattern compiles")
+});
+
+/// The instant a text says a limit ends; `None` when it names none.
+///
+/// `zone` serves printed times without a zone.
+pub fn parse(text: &str, now: DateTime<Utc>, zone: Tz) -> Option<Reset> {
+    let flat = flattened(text);
+    LEAD.find_iter(&flat)
+        .filter_map(|lead| {
+            let (when, used) = phrase::read(&flat[lead.end()..])?;
+            let end = lead.end() + used;
+            let phrase = flat[lead.start()..end].to_owned();
+            let rank = rank(&when, &flat[..lead.start()], &flat[end..]);
+            let reset = resolve::resolve(&when, phrase, now, zone)?;
+            Some((rank, reset))
+        })
+        // `max_by_key` keeps the last of equals: the newest text stands lowest.
+        .max_by_key(|(rank, _)| *rank)
+        .map(|(_, reset)| reset)
+}
+
+/// How far a time is to be believed beside others of the same text.
+fn rank(when: &When, before: &str, after: &str) -> u8 {
+    if WARNING.is_match(before.trim_end_matches([' ', '·'])) {
+        return 0;
+    }
+    match when {
+        When::In { .. } if after.trim_start().starts_with("attempt #") => 4,
+        When::Epoch(_) => 3,
+        When::Calendar(calendar) if calendar.zone.is_some() || calendar.day.is_some() => 2,
+        When::Calendar(_) | When::In { .. } => 1,
+    }
+}
