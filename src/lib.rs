@@ -25,6 +25,9 @@ pub mod ui;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+/// The version, as `ao --version` prints it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Runs the command line: arguments in (program name first), exit code out.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     ui::cli::run(args)

@@ -1,11 +1,11 @@
 //! How an AI CLI is started, spoken to and read: pure data, made of a preset and the user's table.
 
+pub mod detect_preset;
 pub mod escape;
 pub mod launch;
 pub mod preset;
 pub mod resolve;
 pub mod resume;
-pub mod detect_preset;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -30,7 +30,19 @@ pub fn get(name: &str) -> Option<BackendSection> {
     let (_, text) = FILES.iter().find(|(known, _)| *known == name)?;
     let file: PresetFile =
         toml::from_str(text).expect("a test parses every preset that ships in the binary");
-    Some(file.into_section())
+    let mut section = file.into_section();
+    if let Some(reading) = super::detect_preset::by_name(name) {
+        // How a screen is read stands in a file of its own: it changes with every release of a CLI.
+        section.proven = section.proven.or(reading.proven);
+        section.live_lines = section.live_lines.or(Some(reading.live_lines));
+        section.ready_re = section.ready_re.or(reading.ready_re);
+        section.footer_ui = section.footer_ui.or(Some(reading.footer_ui));
+        section.limit_dismiss_keys =
+            section.limit_dismiss_keys.or(Some(reading.limit_dismiss_keys));
+        section.layout = Some(reading.layout);
+        section.detect.extend(reading.detect);
+    }
+    Some(section)
 }
 
 #[derive(Debug, Deserialize)]
@@ -99,6 +111,7 @@ impl PresetFile {
     fn into_section(self) -> BackendSection {
         BackendSection {
             preset: None,
+            layout: None,
             bin: self.bin,
             flags: self.flags,
             preamble: self.preamble,

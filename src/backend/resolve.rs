@@ -59,6 +59,7 @@ pub fn resolve(name: &str, section: &BackendSection, preset: Option<&BackendSect
         holder: fill.or(|s| &s.holder, || Holder::Pane),
         limit_dismiss_keys: fill.or(|s| &s.limit_dismiss_keys, Vec::new),
         env,
+        layout: fill.take(|s| &s.layout),
         rules: rules(section, fill.base),
     }
 }

@@ -22,9 +22,7 @@ use crate::screen::detect::{Detector, PaneHints};
 use crate::screen::{Composer, PaneState, Reading};
 use crate::supervise::action::{Action, Report, What};
 use crate::supervise::decide::decide;
-use crate::supervise::event::{
-    Event, Outcome, RequestId, StartOutcome, StopOutcome,
-};
+use crate::supervise::event::{Event, Outcome, RequestId, StartOutcome, StopOutcome};
 use crate::supervise::state::{Fleet, Life, ServerId, Sight, UnitKind};
 use crate::sys::process::{self, Ending};
 use crate::sys::tmux::{Look, PaneFacts, SessionSpec, Tmux, TmuxError, World};
@@ -128,7 +126,13 @@ impl Engine {
         }
         // A lost wanted.json must not leave a running fleet unguarded.
         let wanted = wanted.value.unwrap_or_else(|| {
-            engine.fleet.units.values().filter(|unit| unit.wanted).map(|unit| unit.spec.name.clone()).collect()
+            engine
+                .fleet
+                .units
+                .values()
+                .filter(|unit| unit.wanted)
+                .map(|unit| unit.spec.name.clone())
+                .collect()
         });
         engine.configure(wanted);
         Ok(engine)
@@ -237,7 +241,9 @@ impl Engine {
         let mut look = false;
         for action in actions {
             match action {
-                Action::Start { unit, attempt, fresh, cause: _ } => starts.push((unit, attempt, fresh)),
+                Action::Start { unit, attempt, fresh, cause: _ } => {
+                    starts.push((unit, attempt, fresh))
+                }
                 Action::Stop { unit, attempt, cause: _ } => stops.push((unit, attempt)),
                 Action::Look => look = true,
                 Action::Report(_) => {}
@@ -278,7 +284,8 @@ impl Engine {
     fn look_event(&mut self, deep: bool) -> Event {
         match self.tmux.look() {
             Ok(Look::Seen(world)) => {
-                let judged = deep && self.fleet.units.values().any(|unit| !unit.spec.process_names.is_empty());
+                let judged = deep
+                    && self.fleet.units.values().any(|unit| !unit.spec.process_names.is_empty());
                 let snapshot = judged.then(process::snapshot);
                 let panes = sight::sightings(&self.fleet, &self.project, &world, snapshot.as_ref());
                 let server = ServerId { pid: world.server.pid, started: world.server.started };
@@ -357,10 +364,12 @@ impl Engine {
         self.tmux.open(&prepared.spec).map_err(|error| {
             let why = crate::base::chain::text(&error);
             match error {
-                TmuxError::Missing { .. } | TmuxError::TooOld { .. } => StartOutcome::Refused { why },
-                TmuxError::Refused { .. } | TmuxError::Unreachable { .. } | TmuxError::Io { .. } => {
-                    StartOutcome::Failed { why }
+                TmuxError::Missing { .. } | TmuxError::TooOld { .. } => {
+                    StartOutcome::Refused { why }
                 }
+                TmuxError::Refused { .. }
+                | TmuxError::Unreachable { .. }
+                | TmuxError::Io { .. } => StartOutcome::Failed { why },
             }
         })
     }
@@ -384,8 +393,10 @@ impl Engine {
     pub fn phase(&self) -> Option<&PhaseStep> {
         let sequence = self.config.sequence.as_ref()?;
         let path = self.store.state().join(&sequence.state_file);
-        let index: usize =
-            std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        let index: usize = std::fs::read_to_string(path)
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(0);
         sequence.phases.get(index).or_else(|| sequence.phases.last())
     }
 
@@ -401,8 +412,11 @@ impl Engine {
             quit |= self.ask_to_quit(unit, &panes);
             let roots: Vec<u32> =
                 panes.iter().filter(|pane| !pane.dead).map(|pane| pane.pid).collect();
-            let start_ids: Vec<String> =
-                panes.iter().filter_map(|pane| Tag::parse(&pane.tag)).map(|tag| tag.start_id).collect();
+            let start_ids: Vec<String> = panes
+                .iter()
+                .filter_map(|pane| Tag::parse(&pane.tag))
+                .map(|tag| tag.start_id)
+                .collect();
             jobs.push((unit.clone(), *attempt, Ending { roots, start_ids }));
         }
         let grace = self.config.watchdog.stop_grace;
@@ -546,7 +560,13 @@ impl Engine {
         let digest = self.fleet.units.get(unit).map_or(0, |found| found.spec.launch_digest);
         if self.detectors.get(unit).is_none_or(|(of, _)| *of != digest) {
             let backend = Backend::by_name(&self.config, &agent.backend);
-            let detector = Detector::of(&backend).ok()?;
+            let detector = Detector::new(
+                &backend.name,
+                &backend.rules,
+                backend.layout.as_ref(),
+                backend.live_lines,
+            )
+            .ok()?;
             self.detectors.insert(unit.clone(), (digest, detector));
         }
         let (_, detector) = self.detectors.get(unit)?;

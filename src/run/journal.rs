@@ -50,13 +50,17 @@ impl Journal {
         let mut text = String::new();
         if self.lost > 0 {
             let why = format!("{} event lines could not be written before this one", self.lost);
-            push(&mut text, &Report { unit: None, what: What::Watchdog, why, notify: false }, now.wall);
+            push(
+                &mut text,
+                &Report { unit: None, what: What::Watchdog, why, notify: false },
+                now.wall,
+            );
         }
         for report in reports {
             push(&mut text, report, now.wall);
         }
         drop(file::rotate(&self.path, BYTES_MAX, 1));
-        match file::append(&self.path, text.as_bytes()) {
+        match file::append_line(&self.path, text.trim_end_matches('\n')) {
             Ok(()) => self.lost = 0,
             Err(error) => {
                 tracing::error!(path = %self.path.display(), %error, "cannot write the event log");
@@ -66,14 +70,19 @@ impl Journal {
     }
 }
 
-fn push(text: &mut String, report: &Report, at: DateTime<Utc>) {
-    let line = Line {
+/// The line for one report.
+pub fn line(report: &Report, at: DateTime<Utc>) -> Line {
+    Line {
         version: 1,
         at: at.to_rfc3339_opts(SecondsFormat::Millis, true),
         event: report.what,
         unit: report.unit.as_ref().map(ToString::to_string),
         why: report.why.clone(),
-    };
-    text.push_str(&serde_json::to_string(&line).expect("a line of strings serialises"));
+    }
+}
+
+fn push(text: &mut String, report: &Report, at: DateTime<Utc>) {
+    let line = serde_json::to_string(&line(report, at)).expect("a line of strings serialises");
+    text.push_str(&line);
     text.push('\n');
 }

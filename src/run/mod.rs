@@ -1,3 +1,10 @@
 //! Loops that observe, decide, act; the only callers of both the core and the world.
 
 pub mod demo_agent;
+pub mod engine;
+pub mod journal;
+pub mod notify;
+pub mod prepare;
+pub mod sight;
+pub mod store;
+pub mod units;

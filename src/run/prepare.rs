@@ -248,7 +248,7 @@ fn prompt_text(agent: &Agent, with: &Circumstances<'_>) -> Result<Option<String>
                 .ok_or(PrepareError::Phase)?;
             let template = read(&sequence.kickoff_template)?;
             let role_text = read(&sequence.roles_dir.join(format!("{role}.md")))?;
-            let slots = compose::LoopSlots {
+            let slots = compose::KickoffSlots {
                 phase_id: &phase.id,
                 plan: &phase.plan,
                 status: &phase.status,
@@ -278,7 +278,7 @@ fn conversation(
         &new_id,
     );
     if with.fresh && stored.is_some() {
-        file::set_aside(&path, with.now.wall);
+        drop(file::set_aside(&path, with.now.wall));
     }
     if let ResumePlan::Fresh { id: Some(id) } = &plan {
         file::replace(&path, format!("{id}\n").as_bytes(), 0o600).map_err(PrepareError::Write)?;

@@ -228,7 +228,10 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path, now: Now) -> Loaded<T> {
     match serde_json::from_str(&text) {
         Ok(value) => Loaded { value: Some(value), problem: None },
         Err(error) => {
-            let aside = file::set_aside(path, now.wall);
+            let aside = match file::set_aside(path, now.wall) {
+                Ok(aside) => format!("it was set aside as `{}`", aside.display()),
+                Err(error) => format!("it could not be set aside: {error}"),
+            };
             let problem = format!("`{}` is not what ao wrote ({error}); {aside}", path.display());
             Loaded { value: None, problem: Some(problem) }
         }
@@ -236,7 +239,8 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path, now: Now) -> Loaded<T> {
 }
 
 pub(super) fn replace<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
-    let mut text = serde_json::to_string(value).expect("state types serialise: no maps with odd keys");
+    let mut text =
+        serde_json::to_string(value).expect("state types serialise: no maps with odd keys");
     text.push('\n');
     file::replace(path, text.as_bytes(), 0o600)?;
     Ok(())

@@ -13,7 +13,8 @@ use crate::config::raw::{At, lapse::Lapse, leaf::Named, quoted};
 use crate::config::section::backend::BackendSection;
 
 /// The slots of launch templates.
-pub const LAUNCH_SLOTS: [&str; 13] = [
+pub const LAUNCH_SLOTS: [&str; 14] = [
+    "ao",
     "bin",
     "flags",
     "model_flag",
@@ -72,6 +73,7 @@ pub(super) fn section(
     let (stall_idle, log_grace) =
         (lapse("stall_idle", &raw.stall_idle), lapse("log_grace", &raw.log_grace));
     BackendSection {
+        layout: None,
         preset: text(&raw.preset),
         bin: text(&raw.bin),
         flags: text(&raw.flags),

@@ -9,7 +9,7 @@ mod stop;
 mod table;
 
 pub use call::{Call, Output, ProcessError};
-pub use stop::{StopReport, kill_tree, stop_tree};
+pub use stop::{Ending, StopReport, kill_tree, stop_tree, stop_trees};
 pub use table::{Process, Snapshot, identity, name, snapshot, started_epoch_s};
 
 /// Raises this process's soft limit of open files to its hard limit; children inherit it.
@@ -49,4 +49,19 @@ pub fn raise_open_files_of(_pid: u32) -> Option<u64> {
 /// The pid as the kernel's type; 0 and numbers out of range name no process.
 pub(crate) fn pid_of(pid: u32) -> Option<rustix::process::Pid> {
     i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw)
+}
+
+/// Names this boot of the machine: monotonic times of another one mean nothing.
+#[cfg(target_os = "linux")]
+pub fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|text| text.trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// Names this boot of the machine, by the second it began.
+#[cfg(not(target_os = "linux"))]
+pub fn boot_id() -> String {
+    let call = Call::new("/usr/sbin/sysctl").args(["-n", "kern.boottime"]);
+    call.run().map(|output| output.stdout_text().trim().to_owned()).unwrap_or_default()
 }

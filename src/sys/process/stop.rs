@@ -27,88 +27,148 @@ pub struct StopReport {
     pub survivors: Vec<u32>,
 }
 
+/// What is to be ended together: the roots of a tree and the marks its members carry.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ending {
+    pub roots: Vec<u32>,
+    /// Values of `AO_START`.
+    pub start_ids: Vec<String>,
+}
+
 /// Asks the whole tree to end, waits up to `grace`, kills the rest and proves each gone.
 pub fn stop_tree(roots: &[u32], start_id: Option<&str>, grace: Duration) -> StopReport {
-    let mut tree = Tree::new(roots, start_id);
+    let ending = Ending {
+        roots: roots.to_vec(),
+        start_ids: start_id.map(str::to_owned).into_iter().collect(),
+    };
+    stop_trees(&[ending], Duration::ZERO, grace).pop().unwrap_or_default()
+}
+
+/// The same for many trees at once, one report each: the process table is read for all together.
+///
+/// `leave` is what they get to end by themselves before they are asked.
+pub fn stop_trees(endings: &[Ending], leave: Duration, grace: Duration) -> Vec<StopReport> {
+    let mut tree = Tree::new(endings);
+    tree.wait(leave);
     let asked = tree.signal_until(Signal::TERM, grace);
     let killed = tree.signal_until(Signal::KILL, VANISH);
-    StopReport { asked, killed, survivors: tree.alive() }
+    tree.reports(endings.len(), asked, killed)
 }
 
 /// Kills the whole tree at once and proves each gone.
 pub fn kill_tree(roots: &[u32], start_id: Option<&str>) -> StopReport {
-    let mut tree = Tree::new(roots, start_id);
+    let ending = Ending {
+        roots: roots.to_vec(),
+        start_ids: start_id.map(str::to_owned).into_iter().collect(),
+    };
+    let mut tree = Tree::new(&[ending]);
     let killed = tree.signal_until(Signal::KILL, VANISH);
-    StopReport { asked: Vec::new(), killed, survivors: tree.alive() }
+    tree.reports(1, Vec::new(), killed).pop().unwrap_or_default()
 }
 
-struct Tree<'a> {
-    start_id: Option<&'a str>,
-    /// pid → start time. A member stays one when its parent dies and it is inherited by init.
-    members: BTreeMap<u32, u64>,
-    /// Looked at for the mark already, by pid and start time.
+/// Which of the endings a process belongs to.
+type Owner = usize;
+
+struct Tree {
+    marks: BTreeMap<String, Owner>,
+    /// pid → start time and owner. A member stays one when its parent dies and it is inherited by init.
+    members: BTreeMap<u32, (u64, Owner)>,
+    /// Looked at for a mark already, by pid and start time.
     examined: BTreeSet<(u32, u64)>,
 }
 
-impl<'a> Tree<'a> {
-    fn new(roots: &[u32], start_id: Option<&'a str>) -> Self {
+impl Tree {
+    fn new(endings: &[Ending]) -> Self {
         let snapshot = table::snapshot();
-        let mut tree = Self { start_id, members: BTreeMap::new(), examined: BTreeSet::new() };
-        for &root in roots {
-            tree.admit(&snapshot, root);
+        let mut tree =
+            Self { marks: BTreeMap::new(), members: BTreeMap::new(), examined: BTreeSet::new() };
+        for (owner, ending) in endings.iter().enumerate() {
+            for start_id in &ending.start_ids {
+                tree.marks.insert(start_id.clone(), owner);
+            }
+            for &root in &ending.roots {
+                tree.admit(&snapshot, root, owner);
+            }
         }
         tree.grow(&snapshot);
         tree
     }
 
-    fn admit(&mut self, snapshot: &Snapshot, pid: u32) {
+    fn admit(&mut self, snapshot: &Snapshot, pid: u32, owner: Owner) {
         if let Some(process) = snapshot.get(pid)
             && pid > 1
             && pid != std::process::id()
-            && process.name != "ao"
             && !process.name.starts_with("tmux")
         {
-            self.members.insert(pid, process.start_time);
+            self.members.entry(pid).or_insert((process.start_time, owner));
         }
     }
 
     fn grow(&mut self, snapshot: &Snapshot) {
-        self.members.retain(|pid, start| {
+        self.members.retain(|pid, (start, _)| {
             snapshot.get(*pid).is_some_and(|process| process.start_time == *start)
         });
-        if let Some(start_id) = self.start_id {
+        if !self.marks.is_empty() {
             for process in snapshot.processes.values() {
                 let new = self.examined.insert((process.pid, process.start_time));
-                if new && table::carries(process.pid, start_id) {
-                    self.admit(snapshot, process.pid);
+                if new
+                    && let Some(mark) = table::start_mark(process.pid)
+                    && let Some(&owner) = self.marks.get(&mark)
+                {
+                    self.admit(snapshot, process.pid, owner);
                 }
             }
         }
-        let roots: Vec<u32> = self.members.keys().copied().collect();
-        for root in roots {
+        let roots: Vec<(u32, Owner)> =
+            self.members.iter().map(|(&pid, &(_, owner))| (pid, owner)).collect();
+        for (root, owner) in roots {
             for pid in snapshot.descendants(root) {
-                self.admit(snapshot, pid);
+                self.admit(snapshot, pid, owner);
             }
         }
     }
 
-    fn alive(&self) -> Vec<u32> {
-        let there =
-            |(&pid, &start): (&u32, &u64)| (table::identity(pid) == Some(start)).then_some(pid);
-        self.members.iter().filter_map(there).collect()
+    /// Lets them go by themselves.
+    fn wait(&mut self, limit: Duration) {
+        let end = clock::now().mono.plus(limit);
+        while !self.members.is_empty() && clock::now().mono < end {
+            std::thread::sleep(Duration::from_millis(20));
+            self.grow(&table::snapshot());
+        }
+    }
+
+    fn reports(
+        &self,
+        count: usize,
+        asked: Vec<(u32, Owner)>,
+        killed: Vec<(u32, Owner)>,
+    ) -> Vec<StopReport> {
+        let mut reports = vec![StopReport::default(); count];
+        for (pid, owner) in asked {
+            reports[owner].asked.push(pid);
+        }
+        for (pid, owner) in killed {
+            reports[owner].killed.push(pid);
+        }
+        for (&pid, &(start, owner)) in &self.members {
+            if table::identity(pid) == Some(start) {
+                reports[owner].survivors.push(pid);
+            }
+        }
+        reports
     }
 
     /// Signals every member once, newcomers too, until none is left or the time is over.
-    fn signal_until(&mut self, signal: Signal, limit: Duration) -> Vec<u32> {
+    fn signal_until(&mut self, signal: Signal, limit: Duration) -> Vec<(u32, Owner)> {
         let end = clock::now().mono.plus(limit);
         let mut signalled = Vec::new();
         let mut done: BTreeSet<(u32, u64)> = BTreeSet::new();
         let mut pause_ms = 2;
         while !self.members.is_empty() {
-            for (&pid, &start) in &self.members {
+            for (&pid, &(start, owner)) in &self.members {
                 if done.insert((pid, start)) {
                     send(pid, start, signal);
-                    signalled.push(pid);
+                    signalled.push((pid, owner));
                 }
             }
             if clock::now().mono >= end {

@@ -52,9 +52,19 @@ impl Snapshot {
         }
     }
 
+    /// Names of all programs of a tree, the root's first.
+    pub fn tree_names(&self, root: u32) -> Vec<String> {
+        let tree = std::iter::once(root).chain(self.descendants(root));
+        tree.filter_map(|pid| self.get(pid)).map(|process| process.name.clone()).collect()
+    }
+
     /// All that carry `AO_START=<start_id>` in the environment they were started with.
     pub fn carriers(&self, start_id: &str) -> Vec<u32> {
-        self.processes.keys().copied().filter(|&pid| carries(pid, start_id)).collect()
+        self.processes
+            .keys()
+            .copied()
+            .filter(|&pid| start_mark(pid).as_deref() == Some(start_id))
+            .collect()
     }
 }
 
@@ -71,11 +81,11 @@ pub fn name(pid: u32) -> Option<String> {
 }
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::{carries, one};
+pub(super) use linux::{one, start_mark};
 #[cfg(target_os = "linux")]
 pub use linux::{snapshot, started_epoch_s};
 #[cfg(not(target_os = "linux"))]
-pub(super) use other::{carries, one};
+pub(super) use other::{one, start_mark};
 #[cfg(not(target_os = "linux"))]
 pub use other::{snapshot, started_epoch_s};
 
@@ -116,11 +126,12 @@ mod linux {
         })
     }
 
-    pub(in crate::sys::process) fn carries(pid: u32, start_id: &str) -> bool {
-        let wanted = format!("AO_START={start_id}");
-        std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
-            environ.split(|&byte| byte == 0).any(|entry| entry == wanted.as_bytes())
-        })
+    /// The `AO_START` a process was started with.
+    pub(in crate::sys::process) fn start_mark(pid: u32) -> Option<String> {
+        let environ = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+        let mut entries = environ.split(|&byte| byte == 0);
+        let mark = entries.find_map(|entry| entry.strip_prefix(b"AO_START="))?;
+        String::from_utf8(mark.to_vec()).ok()
     }
 
     /// When a live process began, in epoch seconds; moves by a second or two when the clock is set.
@@ -207,11 +218,10 @@ mod other {
         })
     }
 
-    pub(in crate::sys::process) fn carries(pid: u32, start_id: &str) -> bool {
+    pub(in crate::sys::process) fn start_mark(pid: u32) -> Option<String> {
         let call = Call::new("/bin/ps").args(["-Ewwo", "command=", "-p", &pid.to_string()]);
-        let wanted = format!("AO_START={start_id}");
-        call.run()
-            .is_ok_and(|output| output.stdout_text().split_whitespace().any(|word| word == wanted))
+        let text = call.run().ok()?.stdout_text();
+        text.split_whitespace().find_map(|word| word.strip_prefix("AO_START=")).map(str::to_owned)
     }
 
     /// When a live process began, in epoch seconds.
