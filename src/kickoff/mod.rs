@@ -1,1 +1,3 @@
 //! The first prompt and later messages: composed, planned, verified.
+
+pub mod deliver;
