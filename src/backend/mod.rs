@@ -1,10 +1,20 @@
 //! How an AI CLI is started, spoken to and read: pure data, made of a preset and the user's table.
 
+pub mod escape;
+pub mod launch;
+pub mod preset;
+pub mod resolve;
+pub mod resume;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::section::backend::{Holder, PromptDelivery};
 use crate::config::section::detect::Rule;
+
+pub use launch::{Launch, LaunchError, LaunchInput, clean_environment, plan};
+pub use resolve::resolve;
+pub use resume::ResumePlan;
 
 /// A backend with every field decided. See `agents.toml` reference for what each means.
 #[derive(Debug, Clone, PartialEq)]

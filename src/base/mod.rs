@@ -1,5 +1,6 @@
 //! Building blocks that know nothing about agents, tmux or files: time as a value, checked names, words for people.
 
+pub mod chain;
 pub mod human;
 pub mod name;
 pub mod now;

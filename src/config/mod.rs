@@ -4,13 +4,19 @@
 //! downstream checks again. How a backend's fields combine with its preset is `backend`'s business;
 //! here a [`BackendSection`] is what the file says.
 
+pub mod diagnostic;
+mod pattern;
+mod raw;
+mod resolve;
 pub mod section;
+mod snippet;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::name::{SessionName, UnitName};
+pub use resolve::{PRESETS, parse, parse_backend};
 pub use section::backend::BackendSection;
 
 /// A whole checked configuration.

@@ -1,1 +1,3 @@
 //! View models: what status, explain and events show, without formatting.
+
+pub mod log_text;

@@ -1,1 +1,14 @@
 //! The heart: what the fleet does next, as a pure function of what is known and what time it is.
+//!
+//! [`decide`](decide::decide) takes the fleet, one event and the time, changes the fleet and answers
+//! actions. Outcomes of actions come back as events; an action never changes the fleet by itself.
+//! Nothing in here reads a clock, a file or tmux, so days of supervision run in milliseconds under test.
+
+pub mod action;
+pub mod agent;
+pub mod decide;
+pub mod event;
+pub mod invariant;
+pub mod restart;
+pub mod state;
+pub mod wake;

@@ -9,6 +9,18 @@ pub(crate) fn out(line: &str) {
     drop(writeln!(std::io::stdout().lock(), "{line}"));
 }
 
+/// A line of data to stdout; `false` when nobody reads it any more. For output that has no end of its own.
+pub(crate) fn try_out(line: &str) -> bool {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_ok()
+}
+
+/// Bytes to stdout as they are; `false` when nobody reads them any more.
+pub(crate) fn try_out_bytes(bytes: &[u8]) -> bool {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).is_ok()
+}
+
 /// A line about what happens to stderr.
 pub(crate) fn err(line: &str) {
     drop(writeln!(std::io::stderr().lock(), "{line}"));
@@ -27,11 +39,20 @@ pub(crate) enum Tone {
 
 /// Whether stdout may carry colour under these settings.
 pub(crate) fn colored(globals: &Globals) -> bool {
+    may_color(globals, std::io::stdout().is_terminal())
+}
+
+/// Whether stderr may carry colour under these settings.
+pub(crate) fn err_colored(globals: &Globals) -> bool {
+    may_color(globals, std::io::stderr().is_terminal())
+}
+
+fn may_color(globals: &Globals, terminal: bool) -> bool {
     match globals.color {
         Color::Always => true,
         Color::Never => false,
         Color::Auto => {
-            std::io::stdout().is_terminal()
+            terminal
                 && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
                 && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
         }

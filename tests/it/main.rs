@@ -1,1 +1,6 @@
-//! placeholder
+//! Tests of the whole: one binary, one file an area.
+
+#![expect(clippy::disallowed_methods, reason = "tests start real processes against real deadlines")]
+
+mod launcher;
+mod layers;

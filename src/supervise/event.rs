@@ -1,0 +1,124 @@
+//! Everything that can happen to the fleet. The journal is made of these.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::state::{Death, ServerId, UnitSpec};
+use crate::base::name::{PaneId, UnitName};
+use crate::screen::Reading;
+
+/// Names one request of a person or program.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RequestId(pub String);
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub enum Event {
+    /// The config was read and is in force; `wanted` is what people asked to run.
+    Configured { units: Vec<UnitSpec>, wanted: BTreeSet<UnitName> },
+    /// The newest config does not load; the last good one stays in force.
+    ConfigBroken { problem: String },
+    /// One look at tmux succeeded.
+    Looked { server: ServerId, panes: Vec<Sighting> },
+    /// Looking failed, and the server is proven gone.
+    ServerGone { evidence: String },
+    /// Looking failed; nothing is known.
+    LookFailed { error: String },
+    /// A screen was read.
+    Read { unit: UnitName, attempt: u64, reading: Reading },
+    /// A start was carried out.
+    Started { unit: UnitName, attempt: u64, outcome: StartOutcome },
+    /// A stop was carried out.
+    Stopped { unit: UnitName, attempt: u64, outcome: StopOutcome },
+    /// Somebody asks for something.
+    Requested { id: RequestId, request: Request },
+    /// Time passed.
+    Tick,
+}
+
+/// One pane of a unit's session, as a look saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sighting {
+    pub unit: UnitName,
+    pub seen: Seen,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "seen")]
+pub enum Seen {
+    Alive {
+        pane: PaneId,
+        pid: u32,
+        /// Names of the programs in the pane's process tree, when they were looked at.
+        programs: Option<Vec<String>>,
+    },
+    Dead {
+        death: Death,
+    },
+    /// The session's name is taken by one that is not ours.
+    Foreign,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "start")]
+pub enum StartOutcome {
+    Opened {
+        pane: PaneId,
+        pid: u32,
+    },
+    /// It cannot start as configured; trying again would change nothing.
+    Refused {
+        why: String,
+    },
+    /// It did not start this time.
+    Failed {
+        why: String,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "stop")]
+pub enum StopOutcome {
+    /// Every process proven gone; `cut` tells that it had to be killed.
+    Gone {
+        cut: bool,
+    },
+    Survived {
+        pids: Vec<u32>,
+    },
+    Failed {
+        why: String,
+    },
+}
+
+/// What people ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "request")]
+pub enum Request {
+    /// Run these; `by_name` starts a disabled one too.
+    Up { units: BTreeSet<UnitName>, by_name: bool },
+    /// Stop these and leave them down.
+    Down { units: BTreeSet<UnitName> },
+    /// Stop and start these; clears `failed`.
+    Restart { units: BTreeSet<UnitName>, fresh: bool },
+}
+
+/// What became of one unit of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum Outcome {
+    Started,
+    AlreadyRunning,
+    Disabled,
+    /// Down, every process proven gone.
+    Stopped {
+        cut: bool,
+    },
+    NotRunning,
+    Failed {
+        why: String,
+    },
+}

@@ -1,0 +1,308 @@
+//! What the supervisor remembers: the fleet, each unit's life, and what is still owed to whom.
+//!
+//! All of it is plain data that survives on disk; a watchdog that is killed goes on from here.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::event::{Outcome, RequestId};
+use super::restart::History;
+use crate::base::name::{PaneId, SessionName, UnitName};
+use crate::base::now::Mono;
+use crate::screen::{Evidence, PaneState};
+
+/// The version of the stored form; another one is set aside, not guessed at.
+pub const FLEET_VERSION: u32 = 1;
+
+/// Which tmux server: told apart by pid and start time, as pids come again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerId {
+    pub pid: u32,
+    /// Epoch seconds.
+    pub started: i64,
+}
+
+/// Everything remembered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fleet {
+    pub version: u32,
+    /// The server of the last successful look.
+    pub server: Option<ServerId>,
+    pub sight: Sight,
+    pub brake: Option<Brake>,
+    pub units: BTreeMap<UnitName, Unit>,
+    /// Why the newest config is not in force; `None` when it is.
+    pub config_problem: Option<String>,
+    /// Answers owed to people.
+    pub owed: Vec<Owed>,
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        Self {
+            version: FLEET_VERSION,
+            server: None,
+            sight: Sight::Never,
+            brake: None,
+            units: BTreeMap::new(),
+            config_problem: None,
+            owed: Vec::new(),
+        }
+    }
+}
+
+/// Whether the last look at tmux told us anything. A failed look is not a death.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "sight")]
+pub enum Sight {
+    /// Not looked yet since the start.
+    Never,
+    Clear,
+    /// Looking fails: nothing irreversible is done.
+    Blind {
+        since: DateTime<Utc>,
+        error: String,
+    },
+}
+
+/// Many died at once on a living server: look again before believing it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Brake {
+    pub look_again_at: Mono,
+    pub dead: usize,
+    pub running: usize,
+}
+
+/// A request whose answer is not complete yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owed {
+    pub request: RequestId,
+    pub outcomes: BTreeMap<UnitName, Option<Outcome>>,
+}
+
+/// What a unit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnitKind {
+    /// An agent that is meant to run for good.
+    Agent,
+    /// An agent whose exit with status 0 is the end of its work.
+    Task,
+    Service,
+}
+
+/// How far the watchdog goes for a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Care {
+    /// Seen and shown, never touched.
+    None,
+    Heal,
+    HealStall,
+}
+
+/// What the config says of a unit, as far as decisions need it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UnitSpec {
+    pub name: UnitName,
+    pub session: SessionName,
+    pub kind: UnitKind,
+    pub care: Care,
+    pub enabled: bool,
+    /// Programs a healthy pane runs; empty: not judged.
+    pub process_names: Vec<String>,
+    pub max_restarts: u32,
+    #[serde(with = "duration_ms")]
+    pub stall_idle: Duration,
+    /// Changes when anything that a start depends on changes.
+    pub launch_digest: u64,
+}
+
+/// One agent or service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Unit {
+    pub spec: UnitSpec,
+    /// In the config and enabled, or started by name while disabled.
+    pub listed: bool,
+    /// A person asked for it to run; only wanted units are healed.
+    pub wanted: bool,
+    pub life: Life,
+    /// Counts starts; names each one, so that a late outcome of an old one is recognised.
+    pub attempt: u64,
+    pub restarts: History,
+    pub restarts_total: u32,
+    /// The next start opens a new conversation.
+    pub fresh_next: bool,
+    /// Looks in a row that found a foreign program in the pane.
+    pub mismatched_looks: u8,
+    /// A session of that name exists that is not ours.
+    pub foreign: bool,
+    pub reading: Option<Known>,
+    pub last: Option<Note>,
+    /// The launch digest of the running process; differs from the spec's after a config change.
+    pub launched_digest: Option<u64>,
+}
+
+/// What the unit's screen or sensors said last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    pub state: PaneState,
+    pub since: DateTime<Utc>,
+    pub since_mono: Mono,
+    /// Looks in a row that said so.
+    pub looks: u32,
+    pub evidence: Vec<Evidence>,
+    /// When it was last seen working, or its live region changed.
+    pub active_at: Mono,
+    pub live_hash: u64,
+}
+
+/// The last thing that happened to a unit, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    pub at: DateTime<Utc>,
+    pub what: String,
+}
+
+/// Where a unit is in its life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "life")]
+pub enum Life {
+    NotStarted,
+    Starting {
+        since: Mono,
+    },
+    Running {
+        pane: PaneId,
+        pid: u32,
+        since: Mono,
+        since_wall: DateTime<Utc>,
+    },
+    Stopping {
+        since: Mono,
+        then: Then,
+        cause: String,
+    },
+    Dead {
+        evidence: Death,
+        since: DateTime<Utc>,
+        /// `None`: nobody asked for it to come back.
+        restart_at: Option<Mono>,
+    },
+    /// Restarted too often or cannot start: left alone until a person says `restart`.
+    Failed {
+        why: String,
+        since: DateTime<Utc>,
+    },
+    /// A task that exited with status 0.
+    Done {
+        since: DateTime<Utc>,
+    },
+}
+
+/// What follows a stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "then")]
+pub enum Then {
+    Rest,
+    /// Started at once: a person waits for it.
+    Restart,
+    /// Started when its backoff allows.
+    RestartAt {
+        at: Mono,
+    },
+    /// Left alone as `failed`, with the cause of the stop.
+    Fail,
+}
+
+/// How we know that a unit died.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "death")]
+pub enum Death {
+    Exited {
+        status: i32,
+    },
+    Signaled {
+        signal: i32,
+    },
+    /// The pane is dead; tmux does not know how it ended.
+    Unexplained,
+    SessionGone,
+    ServerGone {
+        evidence: String,
+    },
+    /// A start whose outcome was never seen.
+    StartLost,
+    /// We ended it ourselves.
+    Ended {
+        cause: String,
+    },
+}
+
+impl Death {
+    /// For people: `exited with status 1`, `killed by signal 9`.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Exited { status } => format!("exited with status {status}"),
+            Self::Signaled { signal } => format!("killed by signal {signal}"),
+            Self::Unexplained => "its process ended".to_owned(),
+            Self::SessionGone => "its session is gone".to_owned(),
+            Self::ServerGone { evidence } => format!("the tmux server is gone ({evidence})"),
+            Self::StartLost => "its start was interrupted".to_owned(),
+            Self::Ended { cause } => cause.clone(),
+        }
+    }
+}
+
+impl Unit {
+    pub fn new(spec: UnitSpec) -> Self {
+        Self {
+            listed: spec.enabled,
+            spec,
+            wanted: false,
+            life: Life::NotStarted,
+            attempt: 0,
+            restarts: History::default(),
+            restarts_total: 0,
+            fresh_next: false,
+            mismatched_looks: 0,
+            foreign: false,
+            reading: None,
+            last: None,
+            launched_digest: None,
+        }
+    }
+
+    /// Whether the watchdog brings it back when it dies.
+    pub fn healed(&self) -> bool {
+        self.wanted && self.listed && self.spec.care != Care::None
+    }
+
+    pub fn is_running(&self) -> bool {
+        matches!(self.life, Life::Running { .. })
+    }
+
+    pub fn config_changed(&self) -> bool {
+        self.is_running()
+            && self.launched_digest.is_some_and(|launched| launched != self.spec.launch_digest)
+    }
+}
+
+mod duration_ms {
+    //! Durations as whole milliseconds on disk.
+
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(crate::base::now::millis(*value))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_millis)
+    }
+}

@@ -1,0 +1,22 @@
+//! The earliest moment at which time alone changes what is to be done.
+
+use super::state::{Fleet, Life};
+use crate::base::now::Mono;
+
+/// The next deadline; `None` when only an event can change anything.
+pub fn next(fleet: &Fleet) -> Option<Mono> {
+    let restarts =
+        fleet.units.values().filter(|unit| unit.healed() && !unit.foreign).filter_map(|unit| {
+            match &unit.life {
+                Life::Dead { restart_at, .. } => *restart_at,
+                Life::NotStarted
+                | Life::Starting { .. }
+                | Life::Running { .. }
+                | Life::Stopping { .. }
+                | Life::Failed { .. }
+                | Life::Done { .. } => None,
+            }
+        });
+    let brake = fleet.brake.as_ref().map(|brake| brake.look_again_at);
+    restarts.chain(brake).min()
+}

@@ -1,0 +1,361 @@
+//! The tmux commands behind each of our acts, and how their answers read.
+//!
+//! Shared by the plain-command and the control-mode implementation, so that both do exactly the same.
+//! A [`List`] is a command list: tmux runs it in one go, which is what makes guards and creation
+//! atomic, and drops what follows a failed command.
+//!
+//! Surprises: tmux expands formats in directories, names and log paths and would run `#(…)` in them; an
+//! argument that ends in `;` would end the command; a session name cannot hold `:`, a title can.
+
+use std::path::Path;
+
+use super::{Capture, PaneFacts, ServerId, SessionSpec, TmuxError, Typed, World};
+use crate::base::name::{PaneId, SessionName};
+use crate::base::quote::shell_word;
+
+/// Between the fields of a look: printable, because newer tmux escapes control bytes.
+const FIELD: &str = ":|:";
+/// Begins the line before each captured screen.
+const SCREEN: &str = "ao-screen:";
+
+/// Several tmux commands run in one go.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct List(Vec<Vec<String>>);
+
+impl List {
+    pub(crate) fn of(words: &[&str]) -> Self {
+        Self::default().then(words)
+    }
+
+    #[must_use]
+    pub(crate) fn then(mut self, words: &[&str]) -> Self {
+        self.0.push(words.iter().map(|&word| word.to_owned()).collect());
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
+    /// As arguments of the `tmux` program.
+    pub(crate) fn argv(&self) -> Vec<String> {
+        let mut argv = Vec::new();
+        for command in &self.0 {
+            if !argv.is_empty() {
+                argv.push(";".to_owned());
+            }
+            argv.extend(command.iter().map(|word| match word.strip_suffix(';') {
+                Some(rest) => format!("{rest}\\;"),
+                None => word.clone(),
+            }));
+        }
+        argv
+    }
+
+    /// As one line of tmux's command language.
+    pub(crate) fn line(&self) -> String {
+        let command =
+            |words: &Vec<String>| words.iter().map(|text| word(text)).collect::<Vec<_>>().join(" ");
+        self.0.iter().map(command).collect::<Vec<_>>().join(" ; ")
+    }
+}
+
+/// The text as one word of tmux's command language.
+fn word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    if !text.chars().any(|c| c.is_control() || c == '\'') {
+        return format!("'{text}'");
+    }
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' | '$' => quoted.extend(['\\', c]),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            c if c.is_ascii_control() => quoted.push_str(&format!("\\{:03o}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// A value that tmux takes for a format, made to mean itself.
+fn literal(text: &str) -> String {
+    text.replace('#', "##")
+}
+
+/// A session as the target of a pane or option command: exactly this name, its active pane.
+fn exact(session: &SessionName) -> String {
+    format!("={session}:")
+}
+
+fn text_of(path: &Path) -> Result<&str, TmuxError> {
+    path.to_str().ok_or_else(|| TmuxError::Refused {
+        command: "path".to_owned(),
+        message: format!("`{}` is not UTF-8, which tmux needs", path.display()),
+    })
+}
+
+// ── look ────────────────────────────────────────────────────────────────────────────────────────
+
+/// Who answers, without a session needed.
+const SERVER_FORMAT: &str = "#{pid}:|:#{start_time}";
+
+/// Free texts last, the title very last: only they may hold the separator.
+const PANE_FORMAT: &str = concat!(
+    "#{pane_id}:|:#{pane_pid}:|:#{pane_dead}:|:#{pane_dead_status}:|:#{pane_dead_signal}:|:",
+    "#{window_activity}:|:#{history_size}:|:#{alternate_on}:|:#{pane_in_mode}:|:#{pane_pipe}:|:",
+    "#{session_attached}:|:#{pane_width}:|:#{pane_height}:|:#{session_name}:|:#{@ao_tag}:|:",
+    "#{pane_current_command}:|:#{pane_title}"
+);
+
+pub(crate) fn look() -> List {
+    List::of(&["display-message", "-p", SERVER_FORMAT]).then(&[
+        "list-panes",
+        "-a",
+        "-F",
+        PANE_FORMAT,
+    ])
+}
+
+/// Reads the answer to [`look`]; a line that is none of ours to understand is left out.
+pub(crate) fn read_look(answer: &str) -> Option<World> {
+    let mut lines = answer.lines();
+    let (pid, started) = lines.next()?.split_once(FIELD)?;
+    let server = ServerId { pid: pid.parse().ok()?, started: started.parse().ok()? };
+    Some(World { server, panes: lines.filter_map(read_pane).collect() })
+}
+
+fn read_pane(line: &str) -> Option<PaneFacts> {
+    let fields: Vec<&str> = line.splitn(17, FIELD).collect();
+    let field = |index: usize| fields.get(index).copied();
+    let yes = |index: usize| field(index).is_some_and(|text| !matches!(text, "" | "0"));
+    let (title, command) = (field(16)?, field(15)?);
+    Some(PaneFacts {
+        pane: PaneId(field(0)?.to_owned()),
+        pid: field(1)?.parse().ok()?,
+        dead: yes(2),
+        exit_status: field(3)?.parse().ok(),
+        exit_signal: signal(field(4)?),
+        activity: field(5)?.parse().unwrap_or(0),
+        history_size: field(6)?.parse().unwrap_or(0),
+        alternate_screen: yes(7),
+        in_mode: yes(8),
+        piped: yes(9),
+        attached: field(10)?.parse().unwrap_or(0),
+        width: field(11)?.parse().ok()?,
+        height: field(12)?.parse().ok()?,
+        session: field(13)?.to_owned(),
+        tag: field(14)?.to_owned(),
+        command: command.to_owned(),
+        title: title.to_owned(),
+    })
+}
+
+/// tmux gives the number, or the name where the system knows names (`15`, `TERM`).
+fn signal(text: &str) -> Option<i32> {
+    const NAMES: [(&str, i32); 10] = [
+        ("HUP", 1),
+        ("INT", 2),
+        ("QUIT", 3),
+        ("ILL", 4),
+        ("ABRT", 6),
+        ("FPE", 8),
+        ("KILL", 9),
+        ("SEGV", 11),
+        ("PIPE", 13),
+        ("TERM", 15),
+    ];
+    let name = text.strip_prefix("SIG").unwrap_or(text);
+    text.parse().ok().or_else(|| {
+        NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|&(_, number)| number)
+    })
+}
+
+// ── open, close, pipe ───────────────────────────────────────────────────────────────────────────
+
+/// The script a pane begins with: the folder, then exactly the given environment and program.
+///
+/// It comes from a file because tmux takes at most 16 kB of arguments and keeps them for all to see.
+pub(crate) fn launch_script(spec: &SessionSpec) -> Result<String, TmuxError> {
+    let dir = text_of(&spec.dir)?;
+    let mut words = vec!["exec".to_owned(), "/usr/bin/env".to_owned(), "-i".to_owned()];
+    words.extend(spec.env.iter().map(|(name, value)| shell_word(&format!("{name}={value}"))));
+    words
+        .extend(["TMUX=\"$TMUX\"", "TMUX_PANE=\"$TMUX_PANE\"", "TERM=\"$TERM\""].map(String::from));
+    if spec.argv.first().is_some_and(|program| program.contains('=') || program.starts_with('-')) {
+        // `env` would take such a program for an assignment or an option.
+        words.extend(["/bin/sh", "-c", "'exec \"$@\"'", "sh"].map(String::from));
+    }
+    words.extend(spec.argv.iter().map(|argument| shell_word(argument)));
+    Ok(format!("cd -- {} || exit 78\n{}\n", shell_word(dir), words.join(" ")))
+}
+
+/// Opens a session whose pane runs the script; in one list, or an instant exit would be lost.
+pub(crate) fn open(spec: &SessionSpec, script: &Path) -> Result<List, TmuxError> {
+    let name = spec.session.as_str();
+    let target = exact(&spec.session);
+    let dir = literal(text_of(&spec.dir)?);
+    let script = text_of(script)?;
+    let (width, height) = (spec.width.to_string(), spec.height.to_string());
+    let list = List::of(&[
+        "new-session",
+        "-d",
+        "-P",
+        "-F",
+        "#{pane_id}",
+        "-s",
+        name,
+        "-n",
+        name,
+        "-x",
+        &width,
+        "-y",
+        &height,
+        "-c",
+        &dir,
+        "--",
+        "/bin/sh",
+        script,
+    ])
+    .then(&["set-option", "-p", "-t", &target, "remain-on-exit", "on"])
+    .then(&["set-option", "-t", &target, "destroy-unattached", "off"])
+    .then(&["set-option", "-w", "-t", &target, "automatic-rename", "off"])
+    .then(&["set-option", "-w", "-t", &target, "allow-rename", "off"])
+    .then(&["set-option", "-t", &target, "@ao_tag", &spec.tag]);
+    Ok(match &spec.log {
+        Some(log) => list.and(pipe(&target, log)?),
+        None => list,
+    })
+}
+
+pub(crate) fn close(session: &SessionName) -> List {
+    List::of(&["kill-session", "-t", &format!("={session}")])
+}
+
+pub(crate) fn pipe(target: &str, log: &Path) -> Result<List, TmuxError> {
+    // The command is expanded as a format and through strftime before a shell reads it.
+    let file = literal(&shell_word(text_of(log)?)).replace('%', "%%");
+    Ok(List::of(&["pipe-pane", "-t", target, &format!("umask 077; exec cat >> {file}")]))
+}
+
+// ── capture ─────────────────────────────────────────────────────────────────────────────────────
+
+pub(crate) fn capture(pane: &PaneId) -> List {
+    let screen = List::of(&["display-message", "-p", &format!("{SCREEN}{pane}")]).then(&[
+        "capture-pane",
+        "-e",
+        "-p",
+        "-t",
+        &pane.0,
+    ]);
+    // With a pane that is gone, tmux expands the format for some other pane: so compare the id.
+    let there = format!("#{{==:#{{pane_id}},{pane}}}");
+    List::of(&["if-shell", "-F", "-t", &pane.0, &there, &screen.line()])
+}
+
+/// Reads the answers to [`capture`] for the panes asked about, in that order.
+pub(crate) fn read_captures(panes: &[PaneId], answer: &str) -> Vec<Capture> {
+    let mut captures: Vec<Capture> = Vec::new();
+    let mut wanted = panes.iter().peekable();
+    for line in answer.split_inclusive('\n') {
+        let marked = line.trim_end().strip_prefix(SCREEN);
+        // A screen may show such a line itself; only panes still to come count.
+        if let Some(id) = marked
+            && wanted.clone().any(|pane| pane.0 == id)
+        {
+            while wanted.next().is_some_and(|pane| pane.0 != id) {}
+            captures.push(Capture { pane: PaneId(id.to_owned()), text: String::new() });
+        } else if let Some(capture) = captures.last_mut() {
+            capture.text.push_str(line);
+        }
+    }
+    captures
+}
+
+// ── guarded acts ────────────────────────────────────────────────────────────────────────────────
+
+/// Says `ok`, `dead`, `mode` or `gone` of the pane.
+fn guard(pane: &PaneId) -> String {
+    format!(
+        "#{{?#{{==:#{{pane_id}},{pane}}},#{{?pane_dead,dead,#{{?pane_in_mode,mode,ok}}}},gone}}"
+    )
+}
+
+fn guarded(pane: &PaneId, act: &List, otherwise: &List) -> List {
+    let say = guard(pane);
+    let ok = format!("#{{==:{say},ok}}");
+    let verdict = List::of(&["display-message", "-p", "-t", &pane.0, &say]);
+    verdict.then(&["if-shell", "-F", "-t", &pane.0, &ok, &act.line(), &otherwise.line()])
+}
+
+/// Pasting into a dead pane kills the whole server in tmux before 3.4: hence the guard.
+pub(crate) fn paste(pane: &PaneId, buffer: &str) -> List {
+    let act = List::of(&["paste-buffer", "-p", "-d", "-b", buffer, "-t", &pane.0]);
+    guarded(pane, &act, &List::of(&["delete-buffer", "-b", buffer]))
+}
+
+pub(crate) fn load(buffer: &str, file: &Path) -> Result<List, TmuxError> {
+    let size = format!("#{{?#{{==:#{{buffer_name}},{buffer}}},#{{buffer_size}},}}");
+    Ok(List::of(&["load-buffer", "-b", buffer, text_of(file)?]).then(&[
+        "list-buffers",
+        "-F",
+        &size,
+    ]))
+}
+
+/// The size in bytes that tmux holds of the buffer, from the answer to [`load`].
+pub(crate) fn read_size(answer: &str) -> Option<usize> {
+    answer.lines().find_map(|line| line.trim().parse().ok())
+}
+
+pub(crate) fn keys(pane: &PaneId, keys: &[String]) -> List {
+    let mut words = vec!["send-keys", "-t", &pane.0, "--"];
+    words.extend(keys.iter().map(String::as_str));
+    guarded(pane, &List::of(&words), &List::of(&["display-message", "-p", ""]))
+}
+
+/// Reads the answer to a guarded act.
+pub(crate) fn read_verdict(answer: &str) -> Option<Typed> {
+    match answer.lines().map(str::trim).find(|line| !line.is_empty())? {
+        "ok" => Some(Typed::Done),
+        "dead" => Some(Typed::PaneDead),
+        "mode" => Some(Typed::InMode),
+        "gone" => Some(Typed::Gone),
+        _ => None,
+    }
+}
+
+/// Anything that wakes the server lets it read the exit statuses that lie ready.
+pub(crate) fn nudge() -> List {
+    List::of(&["run-shell", "true"])
+}
+
+// ── refusals ────────────────────────────────────────────────────────────────────────────────────
+
+/// Whether tmux says that what we named is not there.
+pub(crate) fn says_absent(message: &str) -> bool {
+    ["can't find session", "can't find pane", "can't find window", "no current target"]
+        .iter()
+        .any(|known| message.contains(known))
+}
+
+/// Whether the message comes from a client that found no server, not from a server.
+pub(crate) fn says_unreachable(message: &str) -> bool {
+    [
+        "no server running",
+        "error connecting to",
+        "lost server",
+        "server exited",
+        "server version is too old",
+        "no sessions",
+    ]
+    .iter()
+    .any(|known| message.starts_with(known))
+}
