@@ -373,7 +373,8 @@ impl Delivery {
             }
             // Every condition of the first submit key holds for the next one too.
             Standing::Ours => {
-                self.phase = Phase::Pasted { at: at_before(now, &self.plan), seen: true, obstacle: None };
+                self.phase =
+                    Phase::Pasted { at: at_before(now, &self.plan), seen: true, obstacle: None };
                 DeliveryAct::Look
             }
         }
@@ -448,7 +449,8 @@ fn overlaps(shown: &str, text: &str) -> bool {
 
 /// `[Pasted text #1 +9 lines]`, `[Pasted Content 9859 chars]`, `[Pasted ~290 lines]`, alone in the box.
 fn is_paste_marker(shown: &str, text: &str) -> bool {
-    let Some(inside) = shown.strip_prefix("[Pasted ").and_then(|rest| rest.strip_suffix(']')) else {
+    let Some(inside) = shown.strip_prefix("[Pasted ").and_then(|rest| rest.strip_suffix(']'))
+    else {
         return false;
     };
     if inside.contains(['[', ']', '\n']) {
@@ -476,7 +478,8 @@ const COMMAND_CHARACTERS: [char; 5] = ['/', '!', '#', '$', '@'];
 /// last space so that no completion popup eats the submit key.
 pub fn safe_text(text: &str, opening: Opening) -> String {
     let text = text.replace("\r\n", "\n");
-    let text: String = text.chars().filter(|c| !c.is_control() || *c == '\n' || *c == '\t').collect();
+    let text: String =
+        text.chars().filter(|c| !c.is_control() || *c == '\n' || *c == '\t').collect();
     let text = text.trim_end();
     let commands = text.trim_start().starts_with(COMMAND_CHARACTERS);
     let word = if commands && opening == Opening::Speech { "Message: " } else { "" };

@@ -1,4 +1,4 @@
 //! The first prompt and later messages: composed, planned, verified.
 
-pub mod deliver;
 pub mod compose;
+pub mod deliver;

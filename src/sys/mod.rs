@@ -1,10 +1,10 @@
 //! How we touch the world: the only layer below `run` and `ui` that may.
 
 pub mod clock;
-pub mod load;
-pub mod place;
 pub mod file;
+pub mod load;
 pub mod lock;
+pub mod place;
 pub mod process;
 pub mod tail;
 pub mod tmux;

@@ -87,11 +87,6 @@ enum Verb {
     DemoAgent(demo_agent::Args),
 }
 
-/// Finds, reads and checks the config that these arguments mean.
-pub(crate) fn load_config(_globals: &Globals) -> Result<crate::config::Config, Failure> {
-    Err(Failure::failed("reading agents.toml is not built yet"))
-}
-
 /// Parses the arguments, runs the verb, says what went wrong, and answers the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
