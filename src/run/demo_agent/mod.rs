@@ -25,6 +25,7 @@ pub use self::scenario::ScenarioError;
 use self::terminal::{Terminal, Wake};
 use self::truth::{Fact, Truth};
 use crate::sys::clock;
+use crate::sys::process::{Call, ProcessError};
 
 /// Whose screens are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +73,7 @@ pub enum DemoError {
     #[error("cannot start the child of the demo agent")]
     Child {
         #[source]
-        cause: io::Error,
+        cause: ProcessError,
     },
 }
 
@@ -264,16 +265,6 @@ impl Session {
 }
 
 /// A process that outlives the agent: deaf to SIGHUP, gone by itself after ten minutes.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the point of this child is that nobody owns or reaps it"
-)]
-fn spawn_child() -> io::Result<u32> {
-    std::process::Command::new("sh")
-        .args(["-c", "trap '' HUP; exec sleep 600"])
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .map(|child| child.id())
+fn spawn_child() -> Result<u32, ProcessError> {
+    Call::new("sh").args(["-c", "trap '' HUP; exec sleep 600"]).detach()
 }
