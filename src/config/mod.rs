@@ -5,8 +5,10 @@
 //! here a [`BackendSection`] is what the file says.
 
 pub mod diagnostic;
+pub mod document;
 mod pattern;
 mod raw;
+pub mod reference;
 mod resolve;
 pub mod section;
 mod snippet;

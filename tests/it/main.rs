@@ -1,1 +1,4 @@
-//! placeholder
+//! Integration tests, one binary: each area a module.
+
+mod config_errors;
+mod config_reference;

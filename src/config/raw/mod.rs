@@ -111,10 +111,11 @@ pub(crate) fn take<T: Leaf>(
     }
 }
 
-/// Reports every key of the table that is none of `known`.
+/// Reports every key of the table that is none of `known`; a known one that was meant is not missing, so it is `refused`.
 pub(crate) fn refuse_unknown(
     table: &DeTable<'_>,
     known: &[&'static str],
+    refused: &mut Vec<&'static str>,
     problems: &mut Vec<Diagnostic>,
 ) {
     for key in table.keys() {
@@ -123,6 +124,7 @@ pub(crate) fn refuse_unknown(
             continue;
         }
         let near = suggest::nearest(name, known.iter().copied());
+        refused.extend(near);
         let question = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
         let mut problem = Diagnostic::error(format!("unknown field `{name}`{question}"))
             .at(&key.span(), "not a field of this section");
@@ -247,8 +249,8 @@ macro_rules! section {
                 problems: &mut Vec<$crate::config::diagnostic::Diagnostic>,
             ) -> Option<Self> {
                 let table = $crate::config::raw::table(key, value, problems)?;
-                $crate::config::raw::refuse_unknown(table, &[$($crate::config::raw::plain(stringify!($field))),*], problems);
                 let mut refused = Vec::new();
+                $crate::config::raw::refuse_unknown(table, &[$($crate::config::raw::plain(stringify!($field))),*], &mut refused, problems);
                 $( let $field = $crate::config::raw::take(
                     table, $crate::config::raw::plain(stringify!($field)), &mut refused, problems,
                 ); )*
