@@ -18,6 +18,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::name::{SessionName, UnitName};
+pub use resolve::backend::LAUNCH_SLOTS;
+pub use resolve::sequence::KICKOFF_SLOTS;
 pub use resolve::{PRESETS, parse, parse_backend};
 pub use section::backend::BackendSection;
 

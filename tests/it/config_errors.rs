@@ -3,6 +3,8 @@
 //! Files are faked: every path is there unless `missing` stands in it, and `odd-kickoff.md` has slots
 //! that do not exist.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
+
 use std::path::{Path, PathBuf};
 
 use ao::config::diagnostic::{self, Diagnostic};
@@ -104,4 +106,49 @@ fn files_on_disk_are_looked_for_beside_the_config() {
     std::fs::write(folder.path().join("first.md"), "go").unwrap();
     let config = load::load(Some(&path)).unwrap();
     assert_eq!(config.log_dir, folder.path().join("log"));
+}
+
+/// Runs `ao` on a config: exit code, stdout, stderr.
+#[expect(clippy::disallowed_methods, reason = "the program itself is what is tested")]
+fn ao(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_ao"))
+        .args(arguments)
+        .current_dir(folder)
+        .env_remove("AO_CONFIG")
+        .env_remove("AO_LAUNCHER_ROOT")
+        .output()
+        .expect("the program was built");
+    let text = |bytes| String::from_utf8(bytes).expect("ao writes text");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn what_check_prints_is_a_config_that_means_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let example = std::fs::read_to_string(self::folder().join("good/example.toml")).unwrap();
+    std::fs::create_dir(folder.path().join("prompts")).unwrap();
+    for file in ["builder", "adversary", "kickoff", "supervise"] {
+        std::fs::write(folder.path().join(format!("prompts/{file}.md")), "{phase_id}").unwrap();
+    }
+    std::fs::write(folder.path().join("agents.toml"), example).unwrap();
+    let (code, printed, said) = ao(folder.path(), &["check"]);
+    assert_eq!((code, said.as_str()), (Some(0), ""), "{printed}");
+    std::fs::write(folder.path().join("again.toml"), printed).unwrap();
+    let document = |file: &str| {
+        let (code, document, said) = ao(folder.path(), &["--json", "--config", file, "check"]);
+        assert_eq!(code, Some(0), "{said}");
+        let mut document: serde_json::Value = serde_json::from_str(&document).unwrap();
+        assert_eq!(document["version"], 1);
+        document["config"]["file"] = "".into();
+        document
+    };
+    assert_eq!(document("agents.toml"), document("again.toml"));
+}
+
+#[test]
+fn check_of_a_bad_file_exits_2_and_says_nothing_on_stdout() {
+    let bad = folder().join("unknown_field.toml");
+    let (code, printed, said) = ao(&folder(), &["--config", bad.to_str().unwrap(), "check"]);
+    assert_eq!((code, printed.as_str()), (Some(2), ""));
+    assert!(said.ends_with("2 errors\n"), "{said}");
 }

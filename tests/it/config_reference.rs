@@ -1,5 +1,7 @@
 //! The committed schema and table of fields say what the code reads. `AO_BLESS=1` writes them anew.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
+
 use std::path::Path;
 
 use ao::config::reference;

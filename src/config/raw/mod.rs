@@ -81,6 +81,12 @@ pub(crate) trait Section {
     /// As people write it: `[watchdog]`.
     const PLACE: &'static str;
     const FIELDS: &'static [Field];
+
+    /// Bytes of the section's header, or of the inline table.
+    fn place(&self) -> &Range<usize>;
+
+    /// Fields that are there but could not be read; already reported.
+    fn refused(&self) -> &[&'static str];
 }
 
 /// A field's name as the file has it: `r#loop` is `loop`.
@@ -102,13 +108,11 @@ pub(crate) fn take<T: Leaf>(
     problems: &mut Vec<Diagnostic>,
 ) -> Option<At<T>> {
     let value = table.get(key)?;
-    match T::read(key, value, problems) {
-        Some(read) => Some(At { value: read, span: value.span() }),
-        None => {
-            refused.push(key);
-            None
-        }
+    let read = T::read(key, value, problems);
+    if read.is_none() {
+        refused.push(key);
     }
+    read.map(|read| At { value: read, span: value.span() })
 }
 
 /// Reports every key of the table that is none of `known`; a known one that was meant is not missing, so it is `refused`.
@@ -236,6 +240,14 @@ macro_rules! section {
                     schema: <$type as schemars::JsonSchema>::json_schema,
                 },
             )*];
+
+            fn place(&self) -> &std::ops::Range<usize> {
+                &self.at
+            }
+
+            fn refused(&self) -> &[&'static str] {
+                &self.refused
+            }
         }
 
         impl $crate::config::raw::Leaf for $name {

@@ -21,12 +21,13 @@ pub(crate) fn run(_args: Args, globals: &Globals) -> Result<u8, Failure> {
     if !loaded.warnings.diagnostics.is_empty() {
         print::err(loaded.warnings.render(print::err_colored(globals)).trim_end());
     }
-    let document = document(&loaded.config);
+    let mut document = document(&loaded.config);
     if globals.json {
         print::out(&format!("{document:#}"));
     } else if !globals.quiet {
         let mut lines = vec![format!("# {} is good", loaded.warnings.path.display())];
-        if let Value::Object(fields) = &document["config"] {
+        if let Value::Object(fields) = &mut document["config"] {
+            fields.remove("file");
             section("", fields, &mut lines);
         }
         print::out(&lines.join("\n"));

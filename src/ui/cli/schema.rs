@@ -6,7 +6,7 @@ use crate::ui::failure::Failure;
 use crate::ui::{exit, print};
 
 /// Print the JSON Schema of agents.toml, of `status --json` or of an event.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct Args {
     /// Of what.
     #[arg(default_value = "config")]
@@ -20,6 +20,7 @@ enum Document {
     Config,
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every verb has this signature")]
 pub(crate) fn run(args: Args, _globals: &Globals) -> Result<u8, Failure> {
     let schema = match args.of {
         Document::Config => reference::schema(),
