@@ -121,7 +121,11 @@ impl Template {
                             shell.word_start = false;
                         }
                         Some(Fill::Code(code)) => out.push_str(&code),
-                        None => out.push_str(&format!("{{{name}}}")),
+                        None => {
+                            out.push('{');
+                            out.push_str(name);
+                            out.push('}');
+                        }
                     }
                 }
             }
@@ -172,27 +176,43 @@ impl Shell {
                 self.word_start = false;
                 continue;
             }
-            let top = self.stack.last().copied();
-            match (top, c) {
-                (Some(Context::Single), '\'') => self.leave(),
-                (Some(Context::Single), _) => {}
-                (Some(Context::Comment), '\n') => self.leave(),
-                (Some(Context::Comment), _) => {}
-                (_, '\\') => self.escaped = true,
-                (_, '`') if self.stack.contains(&Context::Backtick) => self.leave_backtick(),
-                (_, '`') => self.enter(Context::Backtick),
-                (_, '$') => self.dollar = true,
-                (_, '(') if after_dollar => self.enter(Context::Paren),
-                (Some(Context::Double), '"') => self.leave(),
-                (Some(Context::Double), _) => {}
-                (_, '"') => self.enter(Context::Double),
-                (_, '\'') => self.enter(Context::Single),
-                (_, '(') => self.enter(Context::Paren),
-                (Some(Context::Paren), ')') => self.leave(),
-                (_, '#') if self.word_start => self.enter(Context::Comment),
-                _ => {}
+            match self.stack.last().copied() {
+                Some(Context::Single) => self.leave_on(c, '\''),
+                Some(Context::Comment) => self.leave_on(c, '\n'),
+                Some(Context::Double) if c == '"' => self.leave(),
+                Some(Context::Double) => self.read_expansion(c, after_dollar),
+                Some(Context::Paren) if c == ')' => self.leave(),
+                Some(Context::Paren | Context::Backtick) | None => self.read_bare(c, after_dollar),
             }
             self.word_start = c.is_whitespace() || ";&|(`".contains(c);
+        }
+    }
+
+    /// What is special inside and outside of double quotes alike.
+    fn read_expansion(&mut self, c: char, after_dollar: bool) {
+        match c {
+            '\\' => self.escaped = true,
+            '$' => self.dollar = true,
+            '(' if after_dollar => self.enter(Context::Paren),
+            '`' if self.stack.contains(&Context::Backtick) => self.leave_backtick(),
+            '`' => self.enter(Context::Backtick),
+            _ => {}
+        }
+    }
+
+    fn read_bare(&mut self, c: char, after_dollar: bool) {
+        match c {
+            '"' => self.enter(Context::Double),
+            '\'' => self.enter(Context::Single),
+            '(' => self.enter(Context::Paren),
+            '#' if self.word_start => self.enter(Context::Comment),
+            _ => self.read_expansion(c, after_dollar),
+        }
+    }
+
+    fn leave_on(&mut self, c: char, end: char) {
+        if c == end {
+            self.leave();
         }
     }
 
@@ -232,4 +252,85 @@ fn backslashed(value: &str, special: &str) -> String {
         out.push(c);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn slot_names(text: &str) -> Vec<String> {
+        Template::parse(text).slots().iter().map(|slot| slot.name.clone()).collect()
+    }
+
+    #[test]
+    fn only_lower_case_words_in_single_braces_are_slots() {
+        assert_eq!(slot_names("{a}{b_c} {A} {} { d } {e1} {f {{g}} {{{h}}}"), ["a", "b_c", "h"]);
+        let template = Template::parse("\u{e9}{plan}");
+        assert_eq!(template.slots()[0].span, 2..8);
+    }
+
+    #[test]
+    fn doubled_braces_are_braces_and_json_passes_unharmed() {
+        let render = |text| Template::parse(text).render(|_| Some("v".to_owned()));
+        assert_eq!(render("{{x}} {x} {{{x}}}"), "{x} v {v}");
+        assert_eq!(render(r#"{"a":{"b":{x}}}"#), r#"{"a":{"b":v}}"#);
+        assert_eq!(Template::parse("{who}").render(|_| None), "{who}");
+    }
+
+    #[test]
+    fn a_resume_flag_with_quotes_of_its_own_works() {
+        let template = Template::parse("--resume '{id}' {bin}");
+        let line = template.render_shell(|slot| {
+            Some(if slot == "id" { Fill::Value("a'b".into()) } else { Fill::Code("x y".into()) })
+        });
+        assert_eq!(line, r"--resume 'a'\''b' x y");
+    }
+
+    /// What a real shell makes of the value in this line.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "only a real shell can say what it makes of a line"
+    )]
+    fn through_sh(line: &str, value: &str) -> String {
+        let template = Template::parse(line);
+        let code = template.render_shell(|_| Some(Fill::Value(value.to_owned())));
+        let output =
+            std::process::Command::new("sh").args(["-c", &code]).output().expect("sh is there");
+        String::from_utf8(output.stdout).expect("text in, text out")
+    }
+
+    #[track_caller]
+    fn check_survives(value: &str) {
+        for line in ["printf %s {v}", "printf %s '{v}'", "printf %s \"{v}\"", "printf %s \\{v}"] {
+            assert_eq!(through_sh(line, value), value, "{line}");
+        }
+        // `$(…)` and backticks drop trailing line ends, whatever is quoted.
+        for line in ["printf %s \"$(printf %s {v})\"", "x=`printf %s {v}`; printf %s \"$x\""] {
+            assert_eq!(through_sh(line, value), value.trim_end_matches('\n'), "{line}");
+        }
+        assert_eq!(through_sh("printf a # it's {v}", value), "a");
+    }
+
+    #[test]
+    fn hostile_values_survive_every_place_in_a_shell_line() {
+        for value in ["'", "\"", "$HOME `id` \\", "a\nb; rm -r x", "", "-n", "{v}", "é 日本 \t"]
+        {
+            check_survives(value);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn any_text_survives_every_place_in_a_shell_line(value in "[^\0]{0,24}|[\"'`$\\\\ \n#!;(){}a]{0,12}") {
+            check_survives(&value);
+        }
+
+        #[test]
+        fn a_text_without_braces_renders_as_itself(text in "[^{}]{0,40}") {
+            prop_assert_eq!(Template::parse(&text).render(|_| None), text);
+        }
+    }
 }

@@ -5,8 +5,10 @@
 //! here a [`BackendSection`] is what the file says.
 
 pub mod diagnostic;
+pub mod document;
 mod pattern;
 mod raw;
+pub mod reference;
 mod resolve;
 pub mod section;
 mod snippet;
@@ -16,6 +18,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::name::{SessionName, UnitName};
+pub use resolve::backend::LAUNCH_SLOTS;
+pub use resolve::sequence::KICKOFF_SLOTS;
 pub use resolve::{PRESETS, parse, parse_backend};
 pub use section::backend::BackendSection;
 

@@ -47,11 +47,12 @@ pub(super) fn render(
     paint: Paint,
 ) -> String {
     let Some(first) = labels.first() else {
-        return format!("  {} {}\n", paint.wrap("-->", "36"), path.display());
+        return format!(" {} {}\n", paint.wrap("-->", "36"), path.display());
     };
-    let (line, column) = position(source, first.span.start);
-    let mut out = format!("  {} {}:{line}:{column}\n", paint.wrap("-->", "36"), path.display());
     let gutter = gutter(source, labels);
+    let (line, column) = position(source, first.span.start);
+    let mut out =
+        format!("{gutter}{} {}:{line}:{column}\n", paint.wrap("-->", "36"), path.display());
     let bar = paint.wrap("|", "36");
     writeln!(out, "{gutter} {bar}").expect("a String takes any text");
     let mut by_line: BTreeMap<usize, Vec<(bool, &Label)>> = BTreeMap::new();

@@ -81,6 +81,12 @@ pub(crate) trait Section {
     /// As people write it: `[watchdog]`.
     const PLACE: &'static str;
     const FIELDS: &'static [Field];
+
+    /// Bytes of the section's header, or of the inline table.
+    fn place(&self) -> &Range<usize>;
+
+    /// Fields that are there but could not be read; already reported.
+    fn refused(&self) -> &[&'static str];
 }
 
 /// A field's name as the file has it: `r#loop` is `loop`.
@@ -102,19 +108,18 @@ pub(crate) fn take<T: Leaf>(
     problems: &mut Vec<Diagnostic>,
 ) -> Option<At<T>> {
     let value = table.get(key)?;
-    match T::read(key, value, problems) {
-        Some(read) => Some(At { value: read, span: value.span() }),
-        None => {
-            refused.push(key);
-            None
-        }
+    let read = T::read(key, value, problems);
+    if read.is_none() {
+        refused.push(key);
     }
+    read.map(|read| At { value: read, span: value.span() })
 }
 
-/// Reports every key of the table that is none of `known`.
+/// Reports every key of the table that is none of `known`; a known one that was meant is not missing, so it is `refused`.
 pub(crate) fn refuse_unknown(
     table: &DeTable<'_>,
     known: &[&'static str],
+    refused: &mut Vec<&'static str>,
     problems: &mut Vec<Diagnostic>,
 ) {
     for key in table.keys() {
@@ -123,6 +128,7 @@ pub(crate) fn refuse_unknown(
             continue;
         }
         let near = suggest::nearest(name, known.iter().copied());
+        refused.extend(near);
         let question = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
         let mut problem = Diagnostic::error(format!("unknown field `{name}`{question}"))
             .at(&key.span(), "not a field of this section");
@@ -234,6 +240,14 @@ macro_rules! section {
                     schema: <$type as schemars::JsonSchema>::json_schema,
                 },
             )*];
+
+            fn place(&self) -> &std::ops::Range<usize> {
+                &self.at
+            }
+
+            fn refused(&self) -> &[&'static str] {
+                &self.refused
+            }
         }
 
         impl $crate::config::raw::Leaf for $name {
@@ -247,8 +261,8 @@ macro_rules! section {
                 problems: &mut Vec<$crate::config::diagnostic::Diagnostic>,
             ) -> Option<Self> {
                 let table = $crate::config::raw::table(key, value, problems)?;
-                $crate::config::raw::refuse_unknown(table, &[$($crate::config::raw::plain(stringify!($field))),*], problems);
                 let mut refused = Vec::new();
+                $crate::config::raw::refuse_unknown(table, &[$($crate::config::raw::plain(stringify!($field))),*], &mut refused, problems);
                 $( let $field = $crate::config::raw::take(
                     table, $crate::config::raw::plain(stringify!($field)), &mut refused, problems,
                 ); )*

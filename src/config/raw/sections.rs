@@ -117,7 +117,7 @@ section! {
         /// Take every field that is absent here from a preset: `claude`, `opencode`, `codex`, `gemini` or `demo`.
         preset: String = Means("this table is used exactly as written"),
         /// The program, or a shell command for `prompt_delivery = "exec"`. A launch template.
-        bin: String = Means("the backend's name"),
+        bin: String = Means("required without a preset"),
         /// Arguments of every start. A launch template.
         flags: String = Nothing,
         /// Shell code run before the launch, in the same shell.

@@ -89,26 +89,41 @@ pub(super) fn section(
         remote_control_flag: text(&raw.remote_control_flag),
         resume_failed_re: text(&raw.resume_failed_re),
         model_env: copied(&raw.model_env),
+        preset: text(raw.preset.as_ref()),
+        bin: text(raw.bin.as_ref()),
+        flags: text(raw.flags.as_ref()),
+        preamble: text(raw.preamble.as_ref()),
+        prompt_delivery: copied(raw.prompt_delivery.as_ref()),
+        attach: text(raw.attach.as_ref()),
+        server: text(raw.server.as_ref()),
+        remote_control: copied(raw.remote_control.as_ref()),
+        supports_resume: copied(raw.supports_resume.as_ref()),
+        resume_flag: text(raw.resume_flag.as_ref()),
+        session_id_flag: text(raw.session_id_flag.as_ref()),
+        model_flag: text(raw.model_flag.as_ref()),
+        remote_control_flag: text(raw.remote_control_flag.as_ref()),
+        resume_failed_re: text(raw.resume_failed_re.as_ref()),
+        model_env: copied(raw.model_env.as_ref()),
         process_name: raw.process_name.as_ref().map(|names| plain(&names.value.0)),
-        submit_key: text(&raw.submit_key),
+        submit_key: text(raw.submit_key.as_ref()),
         submit_delay,
         quit_keys: raw.quit_keys.as_ref().map(|keys| plain(&keys.value)),
         connect_delay,
-        ready_re: text(&raw.ready_re),
+        ready_re: text(raw.ready_re.as_ref()),
         stall_idle,
         log_grace,
-        footer_ui: copied(&raw.footer_ui),
-        live_lines: copied(&raw.live_lines),
-        paste_chars_max: copied(&raw.paste_chars_max),
-        paste_lines_max: copied(&raw.paste_lines_max),
-        busy_input: copied(&raw.busy_input),
-        holder: copied(&raw.holder),
+        footer_ui: copied(raw.footer_ui.as_ref()),
+        live_lines: copied(raw.live_lines.as_ref()),
+        paste_chars_max: copied(raw.paste_chars_max.as_ref()),
+        paste_lines_max: copied(raw.paste_lines_max.as_ref()),
+        busy_input: copied(raw.busy_input.as_ref()),
+        holder: copied(raw.holder.as_ref()),
         limit_dismiss_keys: raw.limit_dismiss_keys.as_ref().map(|keys| plain(&keys.value)),
-        active_re: text(&raw.active_re),
-        limit_re: text(&raw.limit_re),
-        fatal_re: text(&raw.fatal_re),
-        waiting_re: text(&raw.waiting_re),
-        idle_re: text(&raw.idle_re),
+        active_re: text(raw.active_re.as_ref()),
+        limit_re: text(raw.limit_re.as_ref()),
+        fatal_re: text(raw.fatal_re.as_ref()),
+        waiting_re: text(raw.waiting_re.as_ref()),
+        idle_re: text(raw.idle_re.as_ref()),
         env: env(raw.env.as_ref(), problems),
         detect: raw
             .detect
@@ -116,16 +131,16 @@ pub(super) fn section(
             .flat_map(|rules| &rules.value)
             .map(|rule| rule.value.rule.clone())
             .collect(),
-        proven: text(&raw.proven),
+        proven: text(raw.proven.as_ref()),
     }
 }
 
-fn text(field: &Option<At<String>>) -> Option<String> {
-    field.as_ref().map(|field| field.value.clone())
+fn text(field: Option<&At<String>>) -> Option<String> {
+    field.map(|field| field.value.clone())
 }
 
-fn copied<T: Copy>(field: &Option<At<T>>) -> Option<T> {
-    field.as_ref().map(|field| field.value)
+fn copied<T: Copy>(field: Option<&At<T>>) -> Option<T> {
+    field.map(|field| field.value)
 }
 
 fn plain(list: &[At<String>]) -> Vec<String> {
@@ -178,7 +193,7 @@ fn check_patterns(source: &str, raw: &RawBackend, problems: &mut Vec<Diagnostic>
     }
     for rule in raw.detect.iter().flat_map(|rules| &rules.value) {
         for found in &rule.value.patterns {
-            pattern::check(source, &rule.value.rule.id, found, problems);
+            pattern::check(source, &format!("detect.{}", rule.value.rule.id), found, problems);
         }
     }
 }

@@ -4,12 +4,11 @@
 //! [`Config`] comes out only when there was no error. Files are asked about through two functions of
 //! the caller; nothing here touches a disk.
 
-mod backend;
-mod sequence;
+pub(super) mod backend;
+pub(super) mod sequence;
 mod unit;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use super::diagnostic::Diagnostic;
 use super::raw::sections::{
     DefaultsSection, NotifySection, RawBackend, Root, TmuxSection, WatchdogSection,
 };
-use super::raw::{At, Leaf as _, lapse::Lapse, leaf::Named};
+use super::raw::{At, Leaf as _, Section, lapse::Lapse, leaf::Named};
 use super::section::backend::BackendSection;
 use super::{Config, Notify, Tmux, Watchdog};
 use crate::base::name::SessionName;
@@ -114,14 +113,14 @@ impl Resolver<'_> {
     fn config(&mut self, file: &Path, root: &Root) -> Option<Config> {
         let empty = DefaultsSection::default();
         let defaults = root.defaults.as_ref().map_or(&empty, |section| &section.value);
-        if root.defaults.is_none() && !root.refused.contains(&"defaults") {
+        if root.defaults.is_none() && !root.refused().contains(&"defaults") {
             self.problems.push(
                 Diagnostic::error("there is no `[defaults]` section")
                     .hint("it must give `session_prefix` and `log_dir`"),
             );
         }
-        let prefix = self.session_prefix(root, defaults);
-        let log_dir = self.log_dir(root, defaults);
+        let prefix = self.session_prefix(root);
+        let log_dir = self.log_dir(root);
         if defaults.model.is_some() && defaults.backend.is_none() {
             let span = defaults.model.as_ref().map_or(0..0, |model| model.span.clone());
             self.problems.push(
@@ -134,6 +133,7 @@ impl Resolver<'_> {
         let backends = self.backends(root.backend.as_ref());
         let (agents, services) = self.units(root, defaults, prefix.as_deref());
         let sequence = self.sequence(root, &agents);
+        self.check_store(root);
         let watchdog = self.watchdog(root.watchdog.as_ref());
         let tmux = self.tmux(root.tmux.as_ref());
         Some(Config {
@@ -152,14 +152,11 @@ impl Resolver<'_> {
         })
     }
 
-    fn session_prefix(&mut self, root: &Root, defaults: &DefaultsSection) -> Option<String> {
-        let prefix = self.required(
-            "session_prefix",
-            "`[defaults]`",
-            defaults.session_prefix.as_ref(),
-            &defaults.refused,
-            root.defaults.as_ref().map(|section| &section.value.at),
-        )?;
+    fn session_prefix(&mut self, root: &Root) -> Option<String> {
+        let prefix =
+            self.required(&root.defaults.as_ref()?.value, "session_prefix", |section| {
+                &section.session_prefix
+            })?;
         if let Err(error) = SessionName::new(&prefix.value) {
             self.problems.push(
                 Diagnostic::error("`session_prefix` cannot begin a tmux session's name")
@@ -171,14 +168,9 @@ impl Resolver<'_> {
         Some(prefix.value.clone())
     }
 
-    fn log_dir(&mut self, root: &Root, defaults: &DefaultsSection) -> Option<String> {
-        let given = self.required(
-            "log_dir",
-            "`[defaults]`",
-            defaults.log_dir.as_ref(),
-            &defaults.refused,
-            root.defaults.as_ref().map(|section| &section.value.at),
-        )?;
+    fn log_dir(&mut self, root: &Root) -> Option<String> {
+        let given =
+            self.required(&root.defaults.as_ref()?.value, "log_dir", |section| &section.log_dir)?;
         if given.value.is_empty() {
             self.problems.push(
                 Diagnostic::error("`log_dir` cannot be empty")
@@ -189,18 +181,17 @@ impl Resolver<'_> {
     }
 
     /// The field, or a report that it is missing, at the header of its section.
-    fn required<'f, T>(
+    fn required<'s, S: Section, T>(
         &mut self,
+        section: &'s S,
         name: &'static str,
-        place: &str,
-        field: Option<&'f At<T>>,
-        refused: &[&'static str],
-        header: Option<&Range<usize>>,
-    ) -> Option<&'f At<T>> {
-        if let (None, Some(header), false) = (field, header, refused.contains(&name)) {
+        field: impl FnOnce(&'s S) -> &'s Option<At<T>>,
+    ) -> Option<&'s At<T>> {
+        let field = field(section).as_ref();
+        if field.is_none() && !section.refused().contains(&name) {
             self.problems.push(
-                Diagnostic::error(format!("{place} needs `{name}`"))
-                    .at(header, format!("`{name}` is missing here")),
+                Diagnostic::error(format!("`{}` needs `{name}`", S::PLACE))
+                    .at(section.place(), format!("`{name}` is missing here")),
             );
         }
         field
@@ -284,6 +275,15 @@ impl Resolver<'_> {
         }
     }
 
+    fn check_store(&mut self, root: &Root) {
+        let store = root.governance.as_ref().and_then(|section| section.value.store.as_ref());
+        if let Some(store) = store.filter(|store| store.value.is_empty()) {
+            self.problems.push(
+                Diagnostic::error("`store` cannot be empty").at(&store.span, "write a file's path"),
+            );
+        }
+    }
+
     /// The duration, or its default; reports what is below `least` or beyond belief.
     fn lapse(
         &mut self,
@@ -360,4 +360,73 @@ fn env(
         }
     }
     entries.iter().map(|(name, value)| (name.value.clone(), value.value.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::raw::Absent;
+    use crate::config::raw::sections::{HandoffSection, LoopSection, OnCompleteSection};
+
+    fn load(text: &str) -> Config {
+        let (config, problems) =
+            parse(text, Path::new("/project/agents.toml"), &|_| true, &|_| None);
+        assert!(problems.is_empty(), "{problems:?}");
+        config.unwrap()
+    }
+
+    /// Every documented default, written out.
+    fn spelled<S: Section>() -> String {
+        S::FIELDS
+            .iter()
+            .filter_map(|field| match field.absent {
+                Absent::Is(value) => Some(format!("{} = {value}\n", field.name)),
+                Absent::Required | Absent::Means(_) | Absent::Nothing => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_documented_defaults_are_those_that_hold() {
+        let agent = "[[agent]]\nname = \"a\"\nkind = \"task\"\nbackend = \"demo\"\n";
+        let phases = "phases = [{ id = \"p1\", plan = \"p\", status = \"s\" }]\n";
+        let names = "session_prefix = \"x-\"\nlog_dir = \"log\"\n";
+        let silent = format!(
+            "[defaults]\n{names}{agent}[loop]\n{phases}handoff = {{}}\n[loop.on_complete]\nrun = \"a\"\n"
+        );
+        let spoken = format!(
+            "[watchdog]\n{}[tmux]\n{}[notify]\n{}[defaults]\n{names}{}{agent}[loop]\n{phases}{}\
+             [loop.handoff]\n{}[loop.on_complete]\nrun = \"a\"\n{}",
+            spelled::<WatchdogSection>(),
+            spelled::<TmuxSection>(),
+            spelled::<NotifySection>(),
+            spelled::<DefaultsSection>(),
+            spelled::<LoopSection>(),
+            spelled::<HandoffSection>(),
+            spelled::<OnCompleteSection>(),
+        );
+        assert_eq!(load(&silent), load(&spoken));
+    }
+
+    #[test]
+    fn a_project_folder_elsewhere_moves_every_relative_path() {
+        let config = load(
+            "[defaults]\nsession_prefix = \"x-\"\nlog_dir = \"log\"\nproject_dir = \"../p\"\n\
+             backend = \"demo\"\ndir = \"sub\"\n[[agent]]\nname = \"a\"\nprompt_file = \"./a.md\"\n",
+        );
+        assert_eq!(config.log_dir, Path::new("/project/../p/log"));
+        assert_eq!(config.agents[0].dir, Path::new("/project/../p/sub"));
+        let file = PathBuf::from("/project/../p/a.md");
+        assert_eq!(config.agents[0].prompt, crate::config::Prompt::File(file));
+    }
+
+    #[test]
+    fn one_backend_table_is_read_by_itself() {
+        let section =
+            parse_backend("bin = \"x\"\nprocess_name = [\"x\", \"node\"]\nstall_idle = \"5m\"\n");
+        let section = section.unwrap();
+        assert_eq!(section.process_name, Some(vec!["x".to_owned(), "node".to_owned()]));
+        assert_eq!(section.stall_idle, Some(Duration::from_secs(300)));
+        assert!(parse_backend("bni = \"x\"\n").is_err());
+    }
 }

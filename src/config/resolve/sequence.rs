@@ -98,13 +98,7 @@ impl Resolver<'_> {
     }
 
     fn phases(&mut self, section: &LoopSection, agents: &[PlacedAgent]) -> Option<Vec<PhaseStep>> {
-        let list = self.required(
-            "phases",
-            "`[loop]`",
-            section.phases.as_ref(),
-            &section.refused,
-            Some(&section.at),
-        )?;
+        let list = self.required(section, "phases", |section| &section.phases)?;
         if list.value.is_empty() {
             self.problems.push(
                 Diagnostic::error("`[loop]` has no phases")
@@ -130,16 +124,9 @@ impl Resolver<'_> {
     }
 
     fn phase(&mut self, section: &PhaseSection, agents: &[PlacedAgent]) -> Option<PhaseStep> {
-        let mut given = |name, field| {
-            let field: Option<&At<String>> =
-                self.required(name, "a phase", field, &section.refused, Some(&section.at));
-            field.map(|field| field.value.clone())
-        };
-        let (id, plan, status) = (
-            given("id", section.id.as_ref()),
-            given("plan", section.plan.as_ref()),
-            given("status", section.status.as_ref()),
-        );
+        let id = self.required(section, "id", |section| &section.id);
+        let plan = self.required(section, "plan", |section| &section.plan);
+        let status = self.required(section, "status", |section| &section.status);
         if let Some(id) = section.id.as_ref().filter(|id| id.value.trim().is_empty()) {
             self.problems
                 .push(Diagnostic::error("a phase's `id` cannot be empty").at(&id.span, "name it"));
@@ -150,7 +137,12 @@ impl Resolver<'_> {
             self.check_model_role(role, agents);
             models.insert(role.value.clone(), model.value.clone());
         }
-        Some(PhaseStep { id: id?, plan: plan?, status: status?, models })
+        Some(PhaseStep {
+            id: id?.value.clone(),
+            plan: plan?.value.clone(),
+            status: status?.value.clone(),
+            models,
+        })
     }
 
     fn check_model_role(&mut self, role: &At<String>, agents: &[PlacedAgent]) {
@@ -207,13 +199,7 @@ impl Resolver<'_> {
     ) -> Option<OnComplete> {
         let trigger_file =
             self.plain_name("trigger_file", section.trigger_file.as_ref(), ".run-on-complete");
-        let run = self.required(
-            "run",
-            "`on_complete`",
-            section.run.as_ref(),
-            &section.refused,
-            Some(&section.at),
-        );
+        let run = self.required(section, "run", |section| &section.run);
         let run = self.agent_named("run", run, agents)?;
         Some(OnComplete { trigger_file, run })
     }

@@ -36,13 +36,10 @@ struct Register {
     variables: Vec<Taken>,
 }
 
-/// What an agent and a service have alike.
-struct Common<'a> {
+/// How an agent and a service say who they are.
+struct Identity<'a> {
     name: Option<&'a At<String>>,
     session: Option<&'a At<String>>,
-    refused: &'a [&'static str],
-    at: &'a Range<usize>,
-    place: &'static str,
 }
 
 impl Resolver<'_> {
@@ -74,14 +71,11 @@ impl Resolver<'_> {
         register: &mut Register,
         section: &AgentSection,
     ) -> Option<PlacedAgent> {
-        let common = Common {
-            name: section.name.as_ref(),
+        let given = Identity {
+            name: self.required(section, "name", |section| &section.name),
             session: section.session.as_ref(),
-            refused: &section.refused,
-            at: &section.at,
-            place: "`[[agent]]`",
         };
-        let identity = self.identity(&common, prefix, register);
+        let identity = self.identity(&given, prefix, register);
         if let Some(name) = &section.name {
             self.claim_variable(name, register);
         }
@@ -92,7 +86,8 @@ impl Resolver<'_> {
         let wake = section.wake.as_ref().and_then(|wake| self.wake(&wake.value));
         let env = self.env(section.env.as_ref());
         let (name, session) = identity?;
-        let backend = backend?;
+        // A config with an agent on no backend is never handed out; the agent stays for references to it.
+        let backend = backend.unwrap_or_default();
         let on_default = defaults.backend.as_ref().is_some_and(|given| given.value == backend);
         let inherited = defaults.model.as_ref().filter(|_| on_default);
         let text = |field: &Option<At<String>>| field.as_ref().map(|field| field.value.clone());
@@ -123,21 +118,12 @@ impl Resolver<'_> {
         register: &mut Register,
         section: &ServiceSection,
     ) -> Option<Service> {
-        let common = Common {
-            name: section.name.as_ref(),
+        let given = Identity {
+            name: self.required(section, "name", |section| &section.name),
             session: section.session.as_ref(),
-            refused: &section.refused,
-            at: &section.at,
-            place: "`[[service]]`",
         };
-        let identity = self.identity(&common, prefix, register);
-        let command = self.required(
-            "command",
-            "`[[service]]`",
-            section.command.as_ref(),
-            &section.refused,
-            Some(&section.at),
-        );
+        let identity = self.identity(&given, prefix, register);
+        let command = self.required(section, "command", |section| &section.command);
         if let Some(command) = command.filter(|command| command.value.trim().is_empty()) {
             self.problems.push(
                 Diagnostic::error("`command` cannot be empty").at(&command.span, "nothing to run"),
@@ -163,11 +149,11 @@ impl Resolver<'_> {
     /// Name and session, if both are good and nobody has them yet.
     fn identity(
         &mut self,
-        unit: &Common<'_>,
+        unit: &Identity<'_>,
         prefix: Option<&str>,
         register: &mut Register,
     ) -> Option<(UnitName, SessionName)> {
-        let name = self.required("name", unit.place, unit.name, unit.refused, Some(unit.at))?;
+        let name = unit.name?;
         let good =
             UnitName::new(&name.value).map_err(|error| self.refuse_name("name", name, &error));
         if name.value == RESERVED {
@@ -185,7 +171,10 @@ impl Resolver<'_> {
                     .map_err(|error| self.refuse_name("session", given, &error));
                 (good.ok(), &given.span)
             }
-            None => (SessionName::new(&format!("{}{}", prefix?, name.value)).ok(), &name.span),
+            None => (
+                SessionName::new(&format!("{}{}", prefix.unwrap_or_default(), name.value)).ok(),
+                &name.span,
+            ),
         };
         let (Some(session), at) = session else {
             return None;
@@ -198,7 +187,7 @@ impl Resolver<'_> {
             );
         }
         // Equal names give equal sessions; that clash has been told already.
-        if !register.names.iter().filter(|taken| taken.text == name.value).nth(1).is_some()
+        if register.names.iter().filter(|taken| taken.text == name.value).nth(1).is_none()
             || unit.session.is_some()
         {
             self.claim("session", session.as_str(), at, &mut register.sessions);
@@ -339,22 +328,10 @@ impl Resolver<'_> {
     }
 
     fn wake(&mut self, section: &WakeSection) -> Option<Wake> {
-        let interval = self.required(
-            "interval",
-            "`wake`",
-            section.interval.as_ref(),
-            &section.refused,
-            Some(&section.at),
-        );
+        let interval = self.required(section, "interval", |section| &section.interval);
         let interval =
             interval.map(|field| self.lapse("interval", Some(field), Duration::ZERO, INTERVAL_MIN));
-        let file = self.required(
-            "prompt_file",
-            "`wake`",
-            section.prompt_file.as_ref(),
-            &section.refused,
-            Some(&section.at),
-        );
+        let file = self.required(section, "prompt_file", |section| &section.prompt_file);
         let prompt_file = file.map(|file| self.existing("wake prompt file", file));
         Some(Wake { interval: interval?, prompt_file: prompt_file? })
     }
