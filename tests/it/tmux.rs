@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use ao::base::name::SessionName;
+use ao::base::name::{PaneId, SessionName};
 use ao::sys::death::{Death, DeathWatch};
-use ao::sys::tmux::{Commands, Look, ServerId, Tmux, TmuxError, Typed, connect};
+use ao::sys::tmux::{
+    Commands, ControlClient, Look, ServerId, Tmux, TmuxError, Typed, World, connect,
+};
 use proptest::prelude::*;
 
 use crate::support::tmux::{TestTmux, eventually, file_when};
@@ -218,6 +220,93 @@ fn a_socket_path_that_is_too_long_is_refused_with_advice() {
     let mut tmux = connect(long, test.state_dir(), None, None);
     let message = tmux.look().unwrap_err().to_string();
     assert!(message.contains("107") && message.contains("TMUX_TMPDIR"), "{message}");
+}
+
+/// The test's server with a `ao-watchdog` session, and a client that is attached to it.
+fn with_client() -> (TestTmux, ControlClient) {
+    let mut test = TestTmux::start();
+    test.open(&test.spec("ao-watchdog", "sleep 100"));
+    let commands = Commands::new(test.socket.clone(), test.path("client-state"), None);
+    let session = SessionName::new("ao-watchdog").unwrap();
+    (test, ControlClient::new(commands, session))
+}
+
+/// Both looks, without the one thing in which they may differ: who is attached, and when.
+fn looks(test: &mut TestTmux, client: &mut ControlClient) -> [World; 2] {
+    let Look::Seen(seen) = client.look().unwrap() else { panic!("the server runs") };
+    [test.world(), seen].map(|mut world| {
+        world.panes.iter_mut().for_each(|pane| (pane.attached, pane.activity) = (0, 0));
+        world
+    })
+}
+
+#[test]
+fn control_mode_and_plain_commands_see_the_same() {
+    let (mut test, mut client) = with_client();
+    let script = r"printf '\033]2;a: \\ tïtle %%end\007\\path \033[31mred\033[0m ünï\n%%end 1 2 1\n'; : > ready; sleep 100";
+    let pane = client.open(&test.spec("ao-x", script)).unwrap();
+    test.open(&test.spec("ao-y", "exit 5"));
+    file_when(&test.path("ready"), |_| true);
+    eventually("both look the same", || {
+        let [plain, control] = looks(&mut test, &mut client);
+        (plain == control && plain.panes.iter().any(|pane| pane.title.contains("tïtle")))
+            .then_some(())
+    });
+    assert!(client.is_connected());
+    let panes: Vec<PaneId> = test.world().panes.into_iter().map(|pane| pane.pane).collect();
+    let control = client.capture(&panes).unwrap();
+    assert_eq!(control, test.tmux.capture(&panes).unwrap());
+    assert!(
+        control.iter().any(|capture| capture.pane == pane && capture.text.contains("%end 1 2"))
+    );
+}
+
+#[test]
+fn text_pasted_over_the_control_connection_arrives_whole() {
+    let (mut test, mut client) = with_client();
+    let pane = client.open(&test.spec("ao-reader", READER)).unwrap();
+    file_when(&test.path("ready"), |_| true);
+    let text = "one;\n\n  two 'q' \"d\" #{pid} 漢字\n".repeat(200);
+    assert_eq!(client.paste(&pane, &text).unwrap(), Typed::Done);
+    assert_eq!(client.keys(&pane, &[";".into(), "Enter".into()]).unwrap(), Typed::Done);
+    let got = file_when(&test.path("got"), |got| got.len() >= text.len() + 2);
+    assert_eq!(got, text + ";\n");
+    assert!(client.is_connected());
+    assert_eq!(test.raw(&["list-buffers"]), "");
+}
+
+#[test]
+fn refusals_over_the_control_connection_do_not_break_it() {
+    let (mut test, mut client) = with_client();
+    let spec = test.spec("ao-x", "exit 0");
+    let pane = client.open(&spec).unwrap();
+    assert!(matches!(client.open(&spec), Err(TmuxError::Refused { .. })));
+    client.close(&SessionName::new("ao-nobody").unwrap()).unwrap();
+    eventually("the pane is dead", || test.pane(&pane).dead.then_some(()));
+    assert_eq!(client.paste(&pane, "x").unwrap(), Typed::PaneDead);
+    client.close(&spec.session).unwrap();
+    assert_eq!(client.keys(&pane, &["x".into()]).unwrap(), Typed::Gone);
+    client.nudge().unwrap();
+    assert!(client.is_connected());
+}
+
+#[test]
+fn without_its_session_the_client_falls_back_and_without_a_server_it_says_so() {
+    let (mut test, mut client) = with_client();
+    test.open(&test.spec("ao-x", "sleep 100"));
+    client.look().unwrap();
+    assert!(client.is_connected());
+    test.tmux.close(&SessionName::new("ao-watchdog").unwrap()).unwrap();
+    let [plain, control] = looks(&mut test, &mut client);
+    assert_eq!(plain, control);
+    assert!(!client.is_connected());
+    test.open(&test.spec("ao-watchdog", "sleep 100"));
+    eventually("it is attached again", || {
+        client.look().unwrap();
+        client.is_connected().then_some(())
+    });
+    test.kill_server();
+    assert!(matches!(client.look(), Ok(Look::NoServer { .. })));
 }
 
 proptest! {

@@ -84,9 +84,14 @@ impl Commands {
     }
 
     fn check(&mut self) -> Result<(), TmuxError> {
-        if self.checked {
-            return Ok(());
+        if !self.checked {
+            self.check_once()?;
+            self.checked = true;
         }
+        Ok(())
+    }
+
+    pub(crate) fn check_once(&self) -> Result<(), TmuxError> {
         let length = self.socket.as_os_str().as_bytes().len();
         if length > SOCKET_BYTES_MAX {
             return Err(TmuxError::Refused {
@@ -98,9 +103,7 @@ impl Commands {
                 ),
             });
         }
-        version()?;
-        self.checked = true;
-        Ok(())
+        version().map(drop)
     }
 
     fn run(&mut self, list: &List) -> Result<Output, TmuxError> {
@@ -350,7 +353,7 @@ fn refusal(list: &List, output: &Output) -> TmuxError {
     TmuxError::Refused { command: list.line(), message }
 }
 
-fn failed(error: ProcessError) -> TmuxError {
+pub(crate) fn failed(error: ProcessError) -> TmuxError {
     match error {
         ProcessError::Start { cause, .. } if cause.kind() == std::io::ErrorKind::NotFound => {
             TmuxError::Missing { cause }

@@ -3,7 +3,10 @@
 //! [`Tmux`] is the port; `client` (control mode), `command` (one process a call) and `fake` stand
 //! behind it.
 
+mod client;
 mod command;
+pub mod fake;
+pub mod protocol;
 mod request;
 
 use std::collections::BTreeMap;
@@ -12,6 +15,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::base::name::{PaneId, SessionName};
+pub use client::ControlClient;
 pub use command::{Commands, is_alive, socket_path, version};
 
 /// tmux at this socket: in control mode when there is a session to attach to, else by plain commands.
@@ -24,8 +28,11 @@ pub fn connect(
     known: Option<ServerId>,
     control_session: Option<&SessionName>,
 ) -> Box<dyn Tmux> {
-    let _ = control_session;
-    Box::new(Commands::new(socket, state_dir, known))
+    let commands = Commands::new(socket, state_dir, known);
+    match control_session {
+        Some(session) => Box::new(ControlClient::new(commands, session.clone())),
+        None => Box::new(commands),
+    }
 }
 
 /// Which tmux server: told apart by pid and start time, as pids come again.

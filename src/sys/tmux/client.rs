@@ -1,0 +1,308 @@
+//! tmux by one lasting control-mode connection, plain commands when it cannot be had.
+//!
+//! Attached with `ignore-size,no-output`, so nobody's window is resized and no pane is slowed. Each
+//! request is followed by a line that prints a word of its own, and answers are read up to that word
+//! instead of being counted: one line may give several blocks, and after an error the rest give none.
+//! The connection ends with the session it is attached to; then plain commands do the work until
+//! the session can be attached to again.
+//!
+//! A request whose connection broke is asked again only if asking twice does no harm; a paste or a
+//! key is not, because nobody knows whether it arrived.
+
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdin};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use super::command::{self, Commands};
+use super::protocol::{Event, Reader};
+use super::request::{self, List};
+use super::{Capture, Look, SessionSpec, Tmux, TmuxError, Typed};
+use crate::base::name::{PaneId, SessionName};
+use crate::base::now::Mono;
+use crate::sys::{clock, process};
+
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// Between tries to connect, doubled up to the maximum: plain commands serve meanwhile.
+const RETRY_FIRST: Duration = Duration::from_millis(250);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// tmux in control mode, with plain commands to fall back on.
+#[derive(Debug)]
+pub struct ControlClient {
+    commands: Commands,
+    session: SessionName,
+    connection: Option<Connection>,
+    retry_after: Duration,
+    retry_at: Mono,
+}
+
+impl ControlClient {
+    /// Connects at the first request.
+    pub fn new(commands: Commands, session: SessionName) -> Self {
+        let retry_at = Mono::default();
+        Self { commands, session, connection: None, retry_after: RETRY_FIRST, retry_at }
+    }
+
+    /// Whether the last request went over the lasting connection.
+    pub fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    fn connected(&mut self) -> Option<&mut Connection> {
+        let now = clock::now().mono;
+        if self.connection.is_none() && now >= self.retry_at {
+            match Connection::open(&self.commands, &self.session) {
+                Ok(connection) => {
+                    self.connection = Some(connection);
+                    self.retry_after = RETRY_FIRST;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, session = %self.session, "no control mode");
+                    self.put_off();
+                }
+            }
+        }
+        self.connection.as_mut()
+    }
+
+    fn put_off(&mut self) {
+        self.connection = None;
+        self.retry_at = clock::now().mono.plus(self.retry_after);
+        self.retry_after = (self.retry_after * 2).min(RETRY_MAX);
+    }
+
+    /// The answer over the connection; `None` when there is none (any more).
+    fn ask(&mut self, list: &List) -> Option<Result<String, TmuxError>> {
+        match self.connected()?.ask(list) {
+            Ok(answer) => Some(Ok(answer)),
+            Err(Broken::Refused(error)) => Some(Err(error)),
+            Err(Broken::Lost(message)) => {
+                tracing::debug!(message, "the control connection broke");
+                self.put_off();
+                None
+            }
+        }
+    }
+
+    /// A guarded act: not tried again when the connection broke after it was sent.
+    fn act(&mut self, list: &List) -> Option<Result<Typed, TmuxError>> {
+        self.connected()?;
+        let answer = self.ask(list).unwrap_or_else(|| {
+            Err(TmuxError::Unreachable {
+                message: "the connection broke while typing; whether it arrived is unknown"
+                    .to_owned(),
+            })
+        });
+        Some(answer.and_then(|answer| command::typed(list, &answer)))
+    }
+}
+
+impl Tmux for ControlClient {
+    fn look(&mut self) -> Result<Look, TmuxError> {
+        if let Some(Ok(answer)) = self.ask(&request::look())
+            && let Some(world) = request::read_look(&answer)
+        {
+            self.commands.set_known_server(Some(world.server));
+            return Ok(Look::Seen(world));
+        }
+        // Only plain commands can prove that there is no server.
+        self.commands.look()
+    }
+
+    fn open(&mut self, spec: &SessionSpec) -> Result<PaneId, TmuxError> {
+        if self.connected().is_none() {
+            return self.commands.open(spec);
+        }
+        let script = self.commands.script_for(spec)?;
+        let list = request::open(spec, &script)?;
+        match self.ask(&list) {
+            Some(answer) => command::opened(&list, &answer?),
+            // Had it been opened before the connection broke, this is refused as a duplicate.
+            None => self.commands.open(spec),
+        }
+    }
+
+    fn close(&mut self, session: &SessionName) -> Result<(), TmuxError> {
+        match self.ask(&request::close(session)) {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(TmuxError::Refused { message, .. })) if request::says_absent(&message) => {
+                Ok(())
+            }
+            Some(Err(error)) => Err(error),
+            None => self.commands.close(session),
+        }
+    }
+
+    fn capture(&mut self, panes: &[PaneId]) -> Result<Vec<Capture>, TmuxError> {
+        let list =
+            panes.iter().fold(List::default(), |list, pane| list.and(request::capture(pane)));
+        if panes.is_empty() {
+            return Ok(Vec::new());
+        }
+        match self.ask(&list) {
+            Some(answer) => Ok(request::read_captures(panes, &answer?)),
+            None => self.commands.capture(panes),
+        }
+    }
+
+    fn paste(&mut self, pane: &PaneId, text: &str) -> Result<Typed, TmuxError> {
+        if self.connected().is_none() {
+            return self.commands.paste(pane, text);
+        }
+        let (buffer, file) = self.commands.text_file(text)?;
+        let load = request::load(&buffer, &file)?;
+        let answer = self.ask(&load);
+        drop(std::fs::remove_file(&file));
+        let Some(answer) = answer else {
+            return self.commands.paste(pane, text);
+        };
+        command::loaded(&load, &answer?, text)?;
+        let paste = request::paste(pane, &buffer);
+        match self.act(&paste) {
+            Some(typed) => typed,
+            None => self.commands.paste(pane, text),
+        }
+    }
+
+    fn keys(&mut self, pane: &PaneId, keys: &[String]) -> Result<Typed, TmuxError> {
+        match self.act(&request::keys(pane, keys)) {
+            Some(typed) => typed,
+            None => self.commands.keys(pane, keys),
+        }
+    }
+
+    fn pipe(&mut self, pane: &PaneId, log: &Path) -> Result<(), TmuxError> {
+        match self.ask(&request::pipe(&pane.0, log)?) {
+            Some(answer) => answer.map(drop),
+            None => self.commands.pipe(pane, log),
+        }
+    }
+
+    fn nudge(&mut self) -> Result<(), TmuxError> {
+        match self.ask(&request::nudge()) {
+            Some(answer) => answer.map(drop),
+            None => self.commands.nudge(),
+        }
+    }
+}
+
+/// Why there is no answer.
+enum Broken {
+    /// tmux answered, with an error.
+    Refused(TmuxError),
+    /// The connection is of no use any more.
+    Lost(String),
+}
+
+/// One `tmux -C attach`; dropped, the client ends (the session does not).
+#[derive(Debug)]
+struct Connection {
+    child: Child,
+    /// `None` only while it is dropped.
+    input: Option<ChildStdin>,
+    events: Receiver<Event>,
+    asked: u64,
+}
+
+impl Connection {
+    fn open(commands: &Commands, session: &SessionName) -> Result<Self, TmuxError> {
+        commands.check_once()?;
+        let call = commands.call().args([
+            "-C",
+            "attach-session",
+            "-f",
+            "ignore-size,no-output",
+            "-t",
+            &format!("={session}"),
+        ]);
+        let mut child = call.spawn_piped().map_err(command::failed)?;
+        let input = child.stdin.take();
+        let output = child.stdout.take();
+        let (sender, events) = mpsc::channel();
+        if let Some(mut pipe) = output {
+            std::thread::spawn(move || {
+                let mut reader = Reader::new();
+                let mut bytes = [0; 64 * 1024];
+                while let Ok(count @ 1..) = pipe.read(&mut bytes) {
+                    for event in reader.read(&bytes[..count]) {
+                        if sender.send(event).is_err() {
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+        let mut connection = Self { child, input, events, asked: 0 };
+        let lost = |broken| match broken {
+            Broken::Refused(error) => error,
+            Broken::Lost(message) => TmuxError::Unreachable { message },
+        };
+        connection.ask(&List::of(&["refresh-client"])).map_err(lost)?;
+        Ok(connection)
+    }
+
+    fn ask(&mut self, list: &List) -> Result<String, Broken> {
+        let lost = |error: std::io::Error| Broken::Lost(error.to_string());
+        self.asked += 1;
+        let word = format!("ao-answered-{}-{}", std::process::id(), self.asked);
+        let input = self.input.as_mut().ok_or_else(|| Broken::Lost("closed".to_owned()))?;
+        // The answers of earlier requests were read to their end; what lies here are notifications.
+        while self.events.try_recv().is_ok() {}
+        let lines = format!("{}\ndisplay-message -p {word}\n", list.line());
+        input.write_all(lines.as_bytes()).and_then(|()| input.flush()).map_err(lost)?;
+        let end = clock::now().mono.plus(ANSWER_WITHIN);
+        let (mut answer, mut refusal, mut stray) = (String::new(), None, String::new());
+        loop {
+            let left = end.since(clock::now().mono);
+            match self.events.recv_timeout(left) {
+                Ok(Event::Block { text, ours: true, .. }) if text.trim_end() == word => break,
+                Ok(Event::Block { text, failed: true, ours: true }) => {
+                    refusal.get_or_insert(text.trim_end().to_owned());
+                }
+                Ok(Event::Block { text, failed: false, ours: true }) => answer.push_str(&text),
+                Ok(Event::Exit { reason }) => return Err(Broken::Lost(format!("exit {reason}"))),
+                Ok(Event::Stray { line }) => stray = line,
+                Ok(
+                    Event::Block { ours: false, .. }
+                    | Event::SessionsChanged
+                    | Event::WindowClosed { .. }
+                    | Event::Attached { .. }
+                    | Event::Subscription { .. }
+                    | Event::Other { .. },
+                ) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(Broken::Lost("no answer in time".to_owned()));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Broken::Lost(format!("the client ended {stray}")));
+                }
+            }
+        }
+        match refusal {
+            None => Ok(answer),
+            Some(message) => {
+                Err(Broken::Refused(TmuxError::Refused { command: list.line(), message }))
+            }
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // The end of its input ends the client; one that hangs is killed.
+        drop(self.input.take());
+        let end = clock::now().mono.plus(Duration::from_millis(200));
+        while clock::now().mono < end {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if let Some(pid) = process::pid_of(self.child.id()) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        drop(self.child.wait());
+    }
+}
