@@ -43,8 +43,8 @@ pub fn source(name: &str) -> Option<&'static str> {
 /// How the screens of this preset are read; `None` for a name that is no preset.
 pub fn by_name(name: &str) -> Option<DetectPreset> {
     let text = source(name)?;
-    let mut preset: DetectPreset =
-        toml::from_str(text).expect("proven by a test: every preset that ships in the binary loads");
+    let mut preset: DetectPreset = toml::from_str(text)
+        .expect("proven by a test: every preset that ships in the binary loads");
     if name == "demo" {
         preset.proven = None;
     }

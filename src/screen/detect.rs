@@ -36,7 +36,9 @@ pub enum DetectorError {
         #[source]
         cause: regex::Error,
     },
-    #[error("backend `{backend}`: layout field `{field}` is a regex that does not compile: `{pattern}`")]
+    #[error(
+        "backend `{backend}`: layout field `{field}` is a regex that does not compile: `{pattern}`"
+    )]
     Layout {
         backend: String,
         field: &'static str,
@@ -189,8 +191,7 @@ impl Detector {
             return reading;
         }
         let fires = |rule: &&CompiledRule| {
-            regions.text(rule.rule.region).is_some()
-                && rule.holds(&hits[index(rule.rule.region)])
+            regions.text(rule.rule.region).is_some() && rule.holds(&hits[index(rule.rule.region)])
         };
         let Some(first) = self.rules.iter().find(fires) else {
             let (state, rule) = if self.idle_by_default && !regions.live.trim().is_empty() {

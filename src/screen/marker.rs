@@ -92,7 +92,11 @@ fn transcript_end(lines: &[&str]) -> usize {
     };
     let by_prompt = (0..lines.len()).rev().find(|&at| is_prompt(lines[at]));
     let by_box = lines.iter().rposition(|line| line.trim_start().starts_with("╹▀▀▀▀")).map(|end| {
-        (0..end).rev().take_while(|&at| lines[at].trim_start().starts_with('┃')).last().unwrap_or(end)
+        (0..end)
+            .rev()
+            .take_while(|&at| lines[at].trim_start().starts_with('┃'))
+            .last()
+            .unwrap_or(end)
     });
     let Some(mut end) = by_box.or(by_prompt) else {
         return lines.len();
@@ -119,7 +123,8 @@ fn is_furniture(line: &str) -> bool {
 fn after_marker(text: &str) -> Option<&str> {
     let at = text.find(MARKER)?;
     let before = text[..at].trim();
-    if !before.chars().all(|char| "●⏺•✦*_`>-┃│#\"'".contains(char) || char.is_whitespace()) {
+    if !before.chars().all(|char| "●⏺•✦*_`>-┃│#\"'".contains(char) || char.is_whitespace())
+    {
         return None;
     }
     let value = text[at + MARKER.len()..].trim();
@@ -147,7 +152,8 @@ fn one_instant(text: &str, zone: Tz) -> Option<DateTime<Utc>> {
     let bare = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y%m%dT%H%M%S"];
     let with_t = if text.contains('T') { text } else { text.replacen(' ', "T", 1) };
     let compact = with_t.replace(' ', "");
-    if let Some(at) = offsets.iter().find_map(|form| DateTime::parse_from_str(&compact, form).ok()) {
+    if let Some(at) = offsets.iter().find_map(|form| DateTime::parse_from_str(&compact, form).ok())
+    {
         return Some(at.with_timezone(&Utc));
     }
     let local = bare

@@ -109,10 +109,9 @@ impl Regions {
         let lines = &screen.lines;
         let live_from = lines.len().saturating_sub(live_lines);
         let found = layout.composer(lines);
-        let transcript_end = found.as_ref().map_or_else(
-            || layout.dialog_from(lines, live_from),
-            |found| found.box_lines.start,
-        );
+        let transcript_end = found
+            .as_ref()
+            .map_or_else(|| layout.dialog_from(lines, live_from), |found| found.box_lines.start);
         Self {
             live: join(&lines[live_from..]),
             screen: screen.text(),
@@ -181,12 +180,13 @@ impl CompiledLayout {
         let start = self.composer_start.as_ref()?;
         let first = (0..lines.len()).rev().find(|&at| {
             start.is_match(&lines[at].text)
-                && self.composer_above.as_ref().is_none_or(|above| {
-                    at > 0 && above.is_match(&lines[at - 1].text)
-                })
+                && self
+                    .composer_above
+                    .as_ref()
+                    .is_none_or(|above| at > 0 && above.is_match(&lines[at - 1].text))
         })?;
-        let end = (first + 1..lines.len())
-            .find(|&at| matches(self.composer_end.as_ref(), &lines[at]));
+        let end =
+            (first + 1..lines.len()).find(|&at| matches(self.composer_end.as_ref(), &lines[at]));
         Some(FoundComposer {
             box_lines: first..end.unwrap_or(lines.len()),
             footer_from: end.map_or(lines.len(), |end| end + 1),
@@ -196,10 +196,7 @@ impl CompiledLayout {
     fn composer_by_end(&self, lines: &[Line]) -> Option<FoundComposer> {
         let (inside, after) = (self.composer_line.as_ref()?, self.composer_end.as_ref()?);
         let end = (0..lines.len()).rev().find(|&at| after.is_match(&lines[at].text))?;
-        let first = (0..end)
-            .rev()
-            .take_while(|&at| inside.is_match(&lines[at].text))
-            .last()?;
+        let first = (0..end).rev().take_while(|&at| inside.is_match(&lines[at].text)).last()?;
         Some(FoundComposer { box_lines: first..end, footer_from: end + 1 })
     }
 

@@ -51,8 +51,7 @@ fn every_file_of_the_corpus_is_in_the_table_and_in_the_binary() {
             on_disk.insert(format!("{folder}/{name}"));
         }
     }
-    let table: BTreeSet<String> =
-        corpus::panes().iter().map(|pane| pane.file.to_owned()).collect();
+    let table: BTreeSet<String> = corpus::panes().iter().map(|pane| pane.file.to_owned()).collect();
     let embedded: BTreeSet<String> = corpus::files().map(str::to_owned).collect();
     assert_eq!(on_disk, table);
     assert_eq!(on_disk, embedded);
