@@ -1,7 +1,10 @@
 //! What a pane says. Text in, a [`Reading`] out; nothing here touches tmux.
 
+pub mod activity;
 pub mod capture;
+pub mod corpus;
 pub mod detect;
+pub mod marker;
 mod region;
 
 use serde::{Deserialize, Serialize};

@@ -6,6 +6,8 @@ mod layers;
 mod support;
 mod tmux;
 //! Integration tests, one binary: each area a module.
-
 mod config_errors;
 mod config_reference;
+//! All integration tests, in one binary.
+
+mod screens;
