@@ -1,3 +1,4 @@
 //! View models: what status, explain and events show, without formatting.
 
 pub mod log_text;
+pub mod status;

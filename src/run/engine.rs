@@ -8,15 +8,19 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
+use super::deliver;
 use super::journal::Journal;
 use super::prepare::{self, Circumstances, Overrides};
+use super::project::Project;
 use super::sight;
-use super::store::{Heartbeat, Snapshot, Store, StoreError};
+use super::store::{Heartbeat, Snapshot, Store, StoreError, TypedPrompt};
+use super::typing::{self, Manner};
 use super::units::{self, Member, Tag};
 use crate::backend::Backend;
 use crate::base::name::{PaneId, UnitName};
 use crate::base::now::{Mono, Now};
 use crate::config::{Config, PhaseStep};
+use crate::kickoff::deliver::{Opening, safe_text};
 use crate::screen::capture::Screen;
 use crate::screen::detect::{Detector, PaneHints};
 use crate::screen::{Composer, PaneState, Reading};
@@ -30,6 +34,8 @@ use crate::sys::{clock, file};
 
 /// At most this often the snapshot is written when nothing but readings changed.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(5);
+/// A CLI that starts slowly is waited for at least this long.
+const KICKOFF_PATIENCE: Duration = Duration::from_secs(30);
 /// What a CLI gets to leave by its own quit keys before it is signalled.
 const QUIT_KEYS_GRACE: Duration = Duration::from_secs(2);
 
@@ -56,6 +62,10 @@ pub struct Engine {
     tmux: Box<dyn Tmux>,
     journal: Journal,
     project: String,
+    handle: Project,
+    kickoffs: BTreeSet<UnitName>,
+    typed: Sender<Typed>,
+    typed_pending: Receiver<Typed>,
     ao: PathBuf,
     environment: BTreeMap<String, String>,
     overrides: Overrides,
@@ -70,9 +80,16 @@ pub struct Engine {
     unsaved: bool,
 }
 
+/// What became of one typed first prompt.
+struct Typed {
+    unit: UnitName,
+    attempt: u64,
+    outcome: deliver::Outcome,
+}
+
 /// What an engine is made of.
 pub struct Parts {
-    pub config: Config,
+    pub project: Project,
     pub tmux: Box<dyn Tmux>,
     pub ao: PathBuf,
     /// Cleaned already.
@@ -85,8 +102,7 @@ impl Engine {
     /// Goes on from the state folder. Problems with stored files are reported, never fatal.
     pub fn new(parts: Parts) -> Result<Self, StoreError> {
         let now = clock::now();
-        let store = Store::new(&parts.config);
-        store.prepare()?;
+        let store = parts.project.store.clone();
         let journal = Journal::new(store.events());
         let loaded = store.snapshot(now);
         let mut fleet = match loaded.value {
@@ -100,14 +116,19 @@ impl Engine {
         fleet.owed.clear();
         let wanted = store.wanted(now);
         let (outcomes, pending) = std::sync::mpsc::channel();
+        let (typed, typed_pending) = std::sync::mpsc::channel();
         let mut engine = Self {
-            project: units::project_id(&parts.config),
-            config: parts.config,
+            project: units::project_id(&parts.project.config),
+            config: parts.project.config.clone(),
+            handle: parts.project,
             store,
             fleet,
             answers: Vec::new(),
             tmux: parts.tmux,
             journal,
+            kickoffs: BTreeSet::new(),
+            typed,
+            typed_pending,
             ao: parts.ao,
             environment: parts.environment,
             overrides: parts.overrides,
@@ -145,7 +166,8 @@ impl Engine {
 
     /// A newer config is in force.
     pub fn adopt_config(&mut self, config: Config) {
-        self.config = config;
+        self.config = config.clone();
+        self.handle.config = config;
         self.detectors.clear();
         let wanted = self.wanted();
         self.configure(wanted);
@@ -154,6 +176,11 @@ impl Engine {
     fn wanted(&self) -> BTreeSet<UnitName> {
         let wanted = self.fleet.units.values().filter(|unit| unit.wanted);
         wanted.map(|unit| unit.spec.name.clone()).collect()
+    }
+
+    /// One-off changes for the starts of one request.
+    pub fn set_overrides(&mut self, overrides: Overrides) {
+        self.overrides = overrides;
     }
 
     /// The first start of an agent gets this environment; later ones get the recorded one.
@@ -573,6 +600,102 @@ impl Engine {
         let hints =
             PaneHints { dead: pane.dead, exit_status: pane.exit_status, title: &pane.title };
         Some(detector.read(&Screen::parse(text), &hints))
+    }
+
+    /// Types the first prompts that are due, beside the loop.
+    pub fn type_kickoffs(&mut self) {
+        let now = clock::now();
+        let due: Vec<(UnitName, u64)> = self
+            .fleet
+            .units
+            .values()
+            .filter(|unit| unit.is_running() && unit.spec.kind != UnitKind::Service)
+            .filter(|unit| !self.kickoffs.contains(&unit.spec.name))
+            .map(|unit| (unit.spec.name.clone(), unit.attempt))
+            .collect();
+        for (unit, attempt) in due {
+            let Some(agent) = self.config.agent(unit.as_str()).cloned() else { continue };
+            let Some(record) = self.store.launch(&agent.session, now).value else { continue };
+            match record.prompt {
+                TypedPrompt::None | TypedPrompt::Delivered | TypedPrompt::Unknown => {}
+                TypedPrompt::Typing => {
+                    self.set_prompt(&agent.session, TypedPrompt::Unknown);
+                    let why = "ao ended while it typed the first prompt; it is not typed again";
+                    self.log_unit(&unit, What::NotSent, why);
+                }
+                TypedPrompt::Pending => self.type_kickoff(unit, attempt, agent),
+            }
+        }
+    }
+
+    fn type_kickoff(&mut self, unit: UnitName, attempt: u64, agent: crate::config::Agent) {
+        let Ok(Some(text)) = file::read(&self.store.kickoff(&agent.session)) else { return };
+        let backend = Backend::by_name(&self.config, &agent.backend);
+        let text = safe_text(&text, Opening::Speech);
+        let manner =
+            Manner { busy_input: false, hold_max: backend.connect_delay.max(KICKOFF_PATIENCE) };
+        let (project, sender) = (self.handle.clone(), self.typed.clone());
+        self.kickoffs.insert(unit.clone());
+        std::thread::spawn(move || {
+            let store = project.store.clone();
+            let mut mark = || {
+                if let Some(mut record) = store.launch(&agent.session, clock::now()).value {
+                    record.prompt = TypedPrompt::Typing;
+                    drop(store.save_launch(&agent.session, &record));
+                }
+            };
+            let outcome = typing::type_text(&project, &agent, &text, manner, &mut mark);
+            drop(sender.send(Typed { unit, attempt, outcome }));
+        });
+    }
+
+    fn set_prompt(&self, session: &crate::base::name::SessionName, prompt: TypedPrompt) {
+        if let Some(mut record) = self.store.launch(session, clock::now()).value {
+            record.prompt = prompt;
+            if let Err(error) = self.store.save_launch(session, &record) {
+                tracing::error!(%error, "cannot record a typed prompt");
+            }
+        }
+    }
+
+    /// Takes note of first prompts that were typed in the meantime.
+    pub fn take_kickoffs(&mut self) {
+        while let Ok(typed) = self.typed_pending.try_recv() {
+            self.kickoff_typed(typed);
+        }
+    }
+
+    /// Waits until no first prompt is under way any more.
+    pub fn wait_for_kickoffs(&mut self) {
+        while !self.kickoffs.is_empty() {
+            match self.typed_pending.recv() {
+                Ok(typed) => self.kickoff_typed(typed),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn kickoff_typed(&mut self, typed: Typed) {
+        self.kickoffs.remove(&typed.unit);
+        let Some(unit) = self.fleet.units.get(&typed.unit) else { return };
+        if unit.attempt != typed.attempt {
+            return;
+        }
+        let session = unit.spec.session.clone();
+        let (prompt, what, why) = match typed.outcome {
+            deliver::Outcome::Delivered { attempts } => {
+                let why = format!("its first prompt, submitted with {attempts} key presses");
+                (TypedPrompt::Delivered, What::Sent, why)
+            }
+            deliver::Outcome::Held { why } | deliver::Outcome::NotDelivered { why } => {
+                (TypedPrompt::Pending, What::NotSent, format!("its first prompt: {why}"))
+            }
+            deliver::Outcome::Unknown { why } => {
+                (TypedPrompt::Unknown, What::NotSent, format!("its first prompt: {why}"))
+            }
+        };
+        self.set_prompt(&session, prompt);
+        self.log_unit(&typed.unit, what, &why);
     }
 
     /// The live pane of a unit, after a look.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::store::{LaunchRecord, Store};
+use super::store::{LaunchRecord, Store, TypedPrompt};
 use super::units::{Member, Tag};
 use crate::backend::Backend;
 use crate::backend::launch::{self, LaunchInput};
@@ -169,7 +169,11 @@ fn prepare_agent(agent: &Agent, with: &Circumstances<'_>) -> Result<Prepared, Pr
             model,
             phase: with.phase.map(|phase| phase.id.clone()),
             resumed: matches!(plan, ResumePlan::Resume { .. }),
-            prompt_pending: launch.types_prompt_after_ready,
+            prompt: if launch.types_prompt_after_ready {
+                TypedPrompt::Pending
+            } else {
+                TypedPrompt::None
+            },
             environment: base_env,
         },
         notes: launch.note.into_iter().collect(),
@@ -211,7 +215,7 @@ fn prepare_service(service: &Service, with: &Circumstances<'_>) -> Result<Prepar
             model: None,
             phase: None,
             resumed: false,
-            prompt_pending: false,
+            prompt: TypedPrompt::None,
             environment: base_env,
         },
         notes: Vec::new(),

@@ -69,10 +69,23 @@ pub struct LaunchRecord {
     pub model: Option<String>,
     pub phase: Option<String>,
     pub resumed: bool,
-    /// The first prompt is still to be typed.
-    pub prompt_pending: bool,
+    /// Of the first prompt, where it is typed.
+    pub prompt: TypedPrompt,
     /// The environment every later start gets again.
     pub environment: BTreeMap<String, String>,
+}
+
+/// How far a first prompt that is typed has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TypedPrompt {
+    /// It reaches the agent another way.
+    None,
+    Pending,
+    /// Written down before the first key: after a crash it is looked at, never typed again.
+    Typing,
+    Delivered,
+    Unknown,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -23,21 +23,36 @@ pub struct WatchError {
 }
 
 impl FileWatch {
-    /// Calls `changed` from a thread of its own, often several times for one change.
-    pub fn start(
-        file: &Path,
-        mut changed: impl FnMut() + Send + 'static,
+    /// The same for anything that happens in a folder.
+    pub fn folder(
+        folder: &Path,
+        changed: impl FnMut() + Send + 'static,
     ) -> Result<Self, WatchError> {
+        Self::watch(folder.to_owned(), None, changed)
+    }
+
+    /// Calls `changed` from a thread of its own, often several times for one change.
+    pub fn start(file: &Path, changed: impl FnMut() + Send + 'static) -> Result<Self, WatchError> {
         let folder = match file.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             Some(_) | None => PathBuf::from("."),
         };
-        let name = file.file_name().map(std::ffi::OsStr::to_owned);
+        Self::watch(folder, file.file_name().map(std::ffi::OsStr::to_owned), changed)
+    }
+
+    /// `name`: only this file of the folder counts.
+    fn watch(
+        folder: PathBuf,
+        name: Option<std::ffi::OsString>,
+        mut changed: impl FnMut() + Send + 'static,
+    ) -> Result<Self, WatchError> {
         let heard = move |event: notify::Result<notify::Event>| {
             // An error (such as an overflow) may hide a change, so it counts as one.
             let foreign = event.is_ok_and(|event| {
                 matches!(event.kind, EventKind::Access(_))
-                    || !event.paths.iter().any(|path| path.file_name() == name.as_deref())
+                    || name.as_deref().is_some_and(|name| {
+                        !event.paths.iter().any(|path| path.file_name() == Some(name))
+                    })
             });
             if !foreign {
                 changed();

@@ -139,7 +139,9 @@ mod tests {
 
     #[test]
     fn a_recorded_stream_reads_as_its_events() {
-        check(RECORDED, expect![[r#"
+        check(
+            RECORDED,
+            expect![[r#"
             Block { text: "", failed: false, ours: false }
             Attached { session: "ao-w" }
             Block { text: "\\path \u{1b}[31mred\u{1b}[39m ünï\n%end 17 999 1\n\n", failed: false, ours: true }
@@ -150,7 +152,8 @@ mod tests {
             WindowClosed { window: "@3" }
             Other { name: "output", arguments: "%1 x\\012" }
             Exit { reason: "server exited" }
-        "#]]);
+        "#]],
+        );
     }
 
     proptest! {

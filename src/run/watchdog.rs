@@ -1,0 +1,361 @@
+//! The supervisor's loop: wait, decide, write down, act.
+//!
+//! Ends only when told to (SIGTERM, SIGINT) or to hand over after the tmux server died under it.
+//! SIGHUP is taken note of and ignored: it comes with the death of the pane the loop runs in.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use super::engine::Engine;
+use super::prepare::Overrides;
+use super::project::{self, Project, ProjectError};
+use super::request;
+use super::store::Heartbeat;
+use crate::base::now::Mono;
+use crate::supervise::action::What;
+use crate::supervise::event::Event;
+use crate::supervise::wake;
+use crate::sys::death::DeathWatch;
+use crate::sys::load::{self, LoadError};
+use crate::sys::lock::{self, Lock, LockError};
+use crate::sys::watch::FileWatch;
+use crate::sys::{clock, process};
+
+/// Between two looks at tmux: one round trip, and screens only where something was printed.
+const GLANCE: Duration = Duration::from_secs(1);
+/// A predecessor that hands over, or an `up` that still acts, is waited for this long.
+const TAKE_OVER_WITHIN: Duration = Duration::from_secs(60);
+/// Between two looks for requests where the file watch does not work.
+const REQUESTS_EVERY: Duration = Duration::from_millis(500);
+
+/// What wakes the loop besides time.
+enum Wake {
+    Died(u32),
+    Config,
+    Request,
+    Stopped,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum WatchdogError {
+    #[error("a watchdog runs already (process {})", pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string()))]
+    Running { pid: Option<u32> },
+    #[error(transparent)]
+    Lock(LockError),
+    #[error(transparent)]
+    Project(#[from] ProjectError),
+    #[error("cannot watch processes")]
+    Deaths(#[source] std::io::Error),
+    #[error("cannot take signals")]
+    Signals(#[source] std::io::Error),
+}
+
+/// Why the loop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Told,
+    /// A new watchdog was opened in a new session.
+    HandedOver,
+}
+
+/// Runs until told to end.
+pub fn run(project: Project, wait_for_lock: bool) -> Result<Ended, WatchdogError> {
+    project::raise_limits();
+    let _watchdog_lock = take_watchdog_lock(&project, wait_for_lock)?;
+    let deadline = clock::now().mono.plus(TAKE_OVER_WITHIN);
+    let _act_lock =
+        lock::lock_until(&project.store.act_lock(), deadline).map_err(WatchdogError::Lock)?;
+    let now = clock::now();
+    let heartbeat = Heartbeat { pid: std::process::id(), started: now.wall };
+    let environment = project::caller_environment();
+    let session = project.config.watchdog_session();
+    let engine =
+        project.engine(Some(&session), Some(heartbeat), environment, Overrides::default())?;
+    project.drop_old_pins(&project.pin()?);
+    Loop::new(project, engine)?.run()
+}
+
+fn take_watchdog_lock(project: &Project, wait: bool) -> Result<Lock, WatchdogError> {
+    let path = project.store.watchdog_lock();
+    let patience = if wait { TAKE_OVER_WITHIN } else { Duration::ZERO };
+    match lock::lock_until(&path, clock::now().mono.plus(patience)) {
+        Ok(lock) => Ok(lock),
+        Err(LockError::Held { by, .. }) => Err(WatchdogError::Running { pid: by }),
+        Err(error @ LockError::Io { .. }) => Err(WatchdogError::Lock(error)),
+    }
+}
+
+struct Loop {
+    project: Project,
+    engine: Engine,
+    wakes: mpsc::Receiver<Wake>,
+    deaths: DeathWatch,
+    watched: BTreeSet<u32>,
+    /// Kept for their drop: they end the watching.
+    _files: Vec<FileWatch>,
+    told: Arc<AtomicBool>,
+    config_text: Option<String>,
+    server_seen: bool,
+    glance_at: Mono,
+    requests_at: Mono,
+    signal_at: Mono,
+    heavy_at: Mono,
+}
+
+impl Loop {
+    fn new(project: Project, engine: Engine) -> Result<Self, WatchdogError> {
+        let (sender, wakes) = mpsc::channel();
+        let died = sender.clone();
+        let deaths = DeathWatch::start(move |death| died.send(Wake::Died(death.pid)).is_ok())
+            .map_err(WatchdogError::Deaths)?;
+        let told = Arc::new(AtomicBool::new(false));
+        signals(&told, &sender)?;
+        let mut files = Vec::new();
+        // Without these the same is found by looking now and then.
+        let config = sender.clone();
+        match FileWatch::start(&project.config.file, move || drop(config.send(Wake::Config))) {
+            Ok(watch) => files.push(watch),
+            Err(error) => tracing::warn!(%error, "the config is looked at each signal tick only"),
+        }
+        match FileWatch::folder(&project.store.requests(), move || drop(sender.send(Wake::Request)))
+        {
+            Ok(watch) => files.push(watch),
+            Err(error) => tracing::warn!(%error, "requests are polled"),
+        }
+        let now = clock::now().mono;
+        Ok(Self {
+            config_text: std::fs::read_to_string(&project.config.file).ok(),
+            project,
+            engine,
+            wakes,
+            deaths,
+            watched: BTreeSet::new(),
+            _files: files,
+            told,
+            server_seen: false,
+            glance_at: now,
+            requests_at: now,
+            signal_at: now,
+            heavy_at: now,
+        })
+    }
+
+    fn run(mut self) -> Result<Ended, WatchdogError> {
+        let why = format!("watchdog started, process {}", std::process::id());
+        self.engine.log(What::Watchdog, &why);
+        loop {
+            if self.told.load(Ordering::Relaxed) {
+                self.engine.log(What::Watchdog, "watchdog told to end");
+                self.engine.save(clock::now());
+                return Ok(Ended::Told);
+            }
+            self.tick()?;
+            if self.must_hand_over() {
+                return self.hand_over();
+            }
+            self.wait();
+        }
+    }
+
+    /// Everything that is due now.
+    fn tick(&mut self) -> Result<(), WatchdogError> {
+        let now = clock::now().mono;
+        self.engine.take_outcomes();
+        self.engine.take_kickoffs();
+        if now >= self.signal_at {
+            self.signal_at = now.plus(self.engine.config.watchdog.signal_interval);
+            self.reload();
+            self.engine.rotate_logs();
+            self.engine.reopen_logs();
+        }
+        if now >= self.heavy_at {
+            self.heavy_at = now.plus(self.engine.config.watchdog.heavy_interval);
+            self.engine.look_deep();
+        }
+        if now >= self.glance_at {
+            self.glance_at = now.plus(GLANCE);
+            self.engine.glance();
+            self.engine.type_kickoffs();
+        }
+        if now >= self.requests_at {
+            self.requests_at = now.plus(REQUESTS_EVERY);
+            self.requests();
+        }
+        self.engine.feed(Event::Tick);
+        self.answer();
+        self.record_server();
+        self.watch_pids();
+        Ok(())
+    }
+
+    /// Waits for the next deadline or whatever comes before it.
+    fn wait(&mut self) {
+        let deadlines = [self.glance_at, self.requests_at, self.signal_at, self.heavy_at];
+        let next = deadlines.into_iter().chain(wake::next(&self.engine.fleet)).min();
+        let now = clock::now().mono;
+        let mut left = next.map_or(GLANCE, |next| next.since(now));
+        if self.engine.stops_under_way() {
+            left = left.min(Duration::from_millis(20));
+        }
+        let first = self.wakes.recv_timeout(left.max(Duration::from_millis(1)));
+        let mut wake = match first {
+            Ok(wake) => Some(wake),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+        };
+        let now = clock::now().mono;
+        while let Some(found) = wake {
+            match found {
+                Wake::Died(pid) => {
+                    self.watched.remove(&pid);
+                    self.glance_at = now;
+                    // tmux may not have read its child's end yet.
+                    drop(self.engine.tmux().nudge());
+                }
+                Wake::Config => self.reload(),
+                Wake::Request => self.requests_at = now,
+                Wake::Stopped => {}
+            }
+            wake = self.wakes.try_recv().ok();
+        }
+    }
+
+    /// Reads the config again when its text changed.
+    fn reload(&mut self) {
+        let path = self.project.config.file.clone();
+        let text = std::fs::read_to_string(&path).ok();
+        let broken = self.engine.fleet.config_problem.is_some();
+        if text == self.config_text && !broken {
+            return;
+        }
+        self.config_text = text;
+        match load::load(Some(&path)) {
+            Ok(config) => {
+                self.project.config = config.clone();
+                self.engine.adopt_config(config);
+            }
+            Err(error) => {
+                let problem = match &error {
+                    LoadError::Bad { problems } => problems.render(false).trim_end().to_owned(),
+                    LoadError::NotFound(_) | LoadError::Read { .. } | LoadError::NotText { .. } => {
+                        crate::base::chain::text(&error)
+                    }
+                };
+                self.engine.feed(Event::ConfigBroken { problem });
+            }
+        }
+    }
+
+    fn requests(&mut self) {
+        let now = clock::now();
+        for asked in request::take(&self.project.store.requests(), now) {
+            // The newest wish is made against the newest config.
+            self.reload();
+            self.engine.look();
+            self.engine.set_environment(asked.environment);
+            self.engine.set_overrides(Overrides { models: asked.models, backends: asked.backends });
+            self.engine.feed(Event::Requested { id: asked.id, request: asked.request });
+            self.engine.set_overrides(Overrides::default());
+        }
+    }
+
+    fn answer(&mut self) {
+        for answer in std::mem::take(&mut self.engine.answers) {
+            request::answer(&self.project.store.requests(), &answer.id, &answer.outcomes);
+        }
+    }
+
+    fn record_server(&mut self) {
+        let server = self.engine.world().map(|world| world.server);
+        if server.is_none() {
+            return;
+        }
+        self.server_seen = true;
+        let known = self.project.store.server(clock::now()).value.and_then(|record| record.server);
+        let seen = server.map(|server| (server.pid, server.started));
+        if known.map(|known| (known.pid, known.started)) != seen
+            && let Err(error) = self.project.record_server(server)
+        {
+            tracing::warn!(%error, "cannot record the tmux server");
+        }
+    }
+
+    fn watch_pids(&mut self) {
+        let pids = self.engine.pids();
+        for pid in pids.difference(&self.watched) {
+            self.deaths.watch(*pid);
+        }
+        for pid in self.watched.difference(&pids) {
+            self.deaths.forget(*pid);
+        }
+        self.watched = pids;
+    }
+
+    /// Our own session is gone with its server, and the fleet was started on a new one.
+    fn must_hand_over(&self) -> bool {
+        let Some(world) = self.engine.world() else { return false };
+        let session = self.project.config.watchdog_session();
+        let ours = world.panes.iter().any(|pane| pane.session == session.as_str());
+        self.server_seen && !ours && std::env::var_os("TMUX").is_some()
+    }
+
+    /// Opens a new watchdog where people can find it; it waits for our lock.
+    fn hand_over(mut self) -> Result<Ended, WatchdogError> {
+        let spec = self.project.watchdog_spec(&project::caller_environment())?;
+        match self.engine.tmux().open(&spec) {
+            Ok(_) => {
+                self.engine.log(What::Watchdog, "its session was gone: handing over to a new one");
+                self.engine.save(clock::now());
+                Ok(Ended::HandedOver)
+            }
+            Err(error) => {
+                let why = format!("cannot open its session: {}", crate::base::chain::text(&error));
+                self.engine.log(What::Watchdog, &why);
+                std::thread::sleep(GLANCE);
+                self.run()
+            }
+        }
+    }
+}
+
+/// TERM and INT end the loop; HUP is swallowed, as it only says that our pane went.
+fn signals(told: &Arc<AtomicBool>, sender: &mpsc::Sender<Wake>) -> Result<(), WatchdogError> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM])
+        .map_err(WatchdogError::Signals)?;
+    let (told, sender) = (Arc::clone(told), sender.clone());
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            if signal != SIGHUP {
+                told.store(true, Ordering::Relaxed);
+                drop(sender.send(Wake::Stopped));
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Ends the watchdog of a project, if one runs: its session first, so that nothing starts it again.
+pub fn end(project: &Project, limit: Duration) -> Result<bool, ProjectError> {
+    let mut tmux = project.tmux(None);
+    let session = project.config.watchdog_session();
+    let id = super::units::project_id(&project.config);
+    let ours = match tmux.look()? {
+        crate::sys::tmux::Look::Seen(world) => world.panes.iter().any(|pane| {
+            pane.session == session.as_str()
+                && super::units::Tag::parse(&pane.tag).is_some_and(|tag| tag.project == id)
+        }),
+        crate::sys::tmux::Look::NoServer { .. } => false,
+    };
+    if ours {
+        tmux.close(&session)?;
+    }
+    let Some(pid) = project.watchdog() else { return Ok(ours) };
+    let report = process::stop_tree(&[pid], None, limit);
+    if report.survivors.is_empty() {
+        return Ok(true);
+    }
+    Err(ProjectError::Busy { pid, waited_s: limit.as_secs() })
+}
