@@ -9,12 +9,14 @@ use ao::backend::detect_preset;
 use ao::screen::capture::Screen;
 use ao::screen::detect::{Detector, PaneHints};
 use ao::screen::{Composer, PaneState, Reading};
+use proptest::prelude::*;
 
 const WIDTHS: [usize; 6] = [40, 60, 80, 120, 160, 220];
 
 fn compile(name: &str) -> Detector {
-    let preset = detect_preset::by_name(name).unwrap();
-    Detector::new(name, &preset.detect, Some(&preset.layout), preset.live_lines).unwrap()
+    let preset = detect_preset::by_name(name).expect("a preset");
+    Detector::new(name, &preset.detect, Some(&preset.layout), preset.live_lines)
+        .expect("the rules of a preset compile")
 }
 
 /// Compiling takes longer than reading, so that is done once.
@@ -232,8 +234,10 @@ fn claude_dialogs_wait_for_a_person_and_a_quoted_dialog_does_not() {
     ] {
         check("claude", "", &format!("● I'll run that.\n\n{rule}\n{dialog}\n"), PaneState::Waiting);
         check("demo", "", &format!("● I'll run that.\n\n{rule}\n{dialog}\n"), PaneState::Waiting);
-        let quoted: String = dialog.lines().map(|line| format!("  {line}\n")).collect();
-        let text = claude(&format!("● The dialog:\n{quoted}"), "", CLAUDE_FOOTER, 120);
+        let narrow = wrap(dialog, 40, " ");
+        check("claude", "", &format!("{rule}\n{narrow}\n"), PaneState::Waiting);
+        let quoted = dialog.replace('\n', "\n  ");
+        let text = claude(&format!("● The dialog:\n  {quoted}"), "", CLAUDE_FOOTER, 120);
         check("claude", "", &text, PaneState::Idle);
     }
     let limit = format!(
@@ -258,7 +262,7 @@ fn the_input_box_tells_a_draft_from_a_placeholder() {
         Composer::Draft { text: "1. first\n  2. second".into() }
     );
     let rule = "─".repeat(80);
-    let long: String = (0..30).map(|n| format!("  line {n} of a long draft\n")).collect();
+    let long = "  a line of a long draft\n".repeat(30);
     let reading = read("claude", "", &format!("{long}{rule}\n{CLAUDE_FOOTER}\n"));
     assert!(matches!(reading.composer, Composer::Draft { .. }), "{:?}", reading.composer);
 }
@@ -580,4 +584,26 @@ fn rules_written_by_hand_without_an_idle_rule_read_idle_when_nothing_works() {
     assert_eq!(state("all done\n> "), PaneState::Idle);
     let quoted = format!("esc to stop\n{}> ", "x\n".repeat(12));
     assert_eq!(state(&quoted), PaneState::Idle);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_screen_can_be_read_and_the_same_screen_reads_the_same(
+        picks in proptest::collection::vec((0_usize..24, "[a-z ❯›┃■\u{a0}]{0,12}"), 0..40)
+    ) {
+        const PIECES: [&str; 24] = [
+            "────────────", "❯\u{a0}", "❯ ", "› ", "  ┃", "  ╹▀▀▀▀▀▀", "■ ", "● ", "  ⎿  ", "✻ ", "✕ ", "",
+            "\u{1b}[2m", "\u{1b}[38;5;168m┃", "\u{1b}[", "     ▣  Build · x", "  ⏵⏵ on", " > ", "╭──", "│ > ",
+            "▀▀▀▀▀▀", "Pane is dead", "Esc to cancel", "                              ┃ toast ┃",
+        ];
+        let text: String =
+            picks.iter().flat_map(|(piece, word)| [PIECES[*piece], word.as_str(), "\n"]).collect();
+        for name in detect_preset::NAMES {
+            let (first, again) = (read(name, "", &text), read(name, "", &text));
+            prop_assert!(!first.evidence.is_empty());
+            prop_assert_eq!(first, again);
+        }
+    }
 }
