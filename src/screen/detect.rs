@@ -171,7 +171,7 @@ impl Detector {
     /// What the pane says.
     pub fn read(&self, screen: &Screen, hints: &PaneHints<'_>) -> Reading {
         let regions = Regions::cut(screen, &self.layout, self.live_lines, hints.title);
-        let hits: Vec<Vec<usize>> = REGIONS
+        let matched: Vec<Vec<usize>> = REGIONS
             .iter()
             .map(|&region| match regions.text(region) {
                 Some(text) => self.sets[index(region)].set.matches(text).into_iter().collect(),
@@ -191,7 +191,8 @@ impl Detector {
             return reading;
         }
         let fires = |rule: &&CompiledRule| {
-            regions.text(rule.rule.region).is_some() && rule.holds(&hits[index(rule.rule.region)])
+            regions.text(rule.rule.region).is_some()
+                && rule.holds(&matched[index(rule.rule.region)])
         };
         let Some(first) = self.rules.iter().find(fires) else {
             let (state, rule) = if self.idle_by_default && !regions.live.trim().is_empty() {

@@ -72,12 +72,10 @@ fn last_words(screen: &Screen) -> Option<String> {
     }
     // A marker cut in two by a narrow pane: its time, or part of it, stands on the next line.
     let before = last.checked_sub(1).filter(|&at| at >= from)?;
-    let wrapped = lines[before].contains(MARKER) && !has_whole_time(lines[before]);
+    let rest = lines[last].trim().trim_start_matches('T');
+    let wrapped = after_marker(lines[before]).is_some_and(|value| !value.contains(':'))
+        && rest.starts_with(|char: char| char.is_ascii_digit());
     wrapped.then(|| joined(before))
-}
-
-fn has_whole_time(line: &str) -> bool {
-    after_marker(line).is_some_and(|value| instant(value, Tz::UTC).is_some())
 }
 
 /// Where the transcript ends: at the top of the input box.

@@ -9,3 +9,4 @@ mod layers;
 mod screens;
 mod support;
 mod tmux;
+mod screens_composed;

@@ -10,9 +10,9 @@ use ao::screen::detect::{Detector, PaneHints};
 
 fn detectors() -> BTreeMap<&'static str, Detector> {
     let compile = |name: &'static str| {
-        let preset = detect_preset::by_name(name).unwrap();
-        let detector =
-            Detector::new(name, &preset.detect, Some(&preset.layout), preset.live_lines).unwrap();
+        let preset = detect_preset::by_name(name).expect("a preset");
+        let detector = Detector::new(name, &preset.detect, Some(&preset.layout), preset.live_lines)
+            .expect("the rules of a preset compile");
         (name, detector)
     };
     detect_preset::NAMES.into_iter().map(compile).collect()

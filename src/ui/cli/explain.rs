@@ -33,6 +33,13 @@ pub(crate) struct Args {
     /// The backend whose rules read the screen: a preset's name.
     #[arg(long, value_name = "NAME", requires = "screen")]
     pub(crate) backend: Option<String>,
+    #[command(flatten)]
+    pub(crate) view: View,
+}
+
+/// What is known of a saved screen beside its text.
+#[derive(Debug, clap::Args)]
+pub(crate) struct View {
     /// The pane's title, where the CLI puts its state there.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) title: String,
@@ -48,9 +55,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
-    match (&args.screen, &args.backend, &args.name) {
-        (Some(file), Some(backend), _) => of_screen(file, backend, &args, globals),
-        (_, _, Some(name)) => by_name(name, globals),
+    let Args { name, screen, backend, view } = args;
+    match (screen, backend, name) {
+        (Some(file), Some(backend), _) => of_screen(&file, &backend, &view, globals),
+        (_, _, Some(name)) => by_name(&name, globals),
         _ => Err(Failure::usage(
             "name an agent, or a saved screen with `--screen FILE --backend NAME`",
         )),
@@ -85,19 +93,19 @@ pub(crate) fn preset_detector(name: &str) -> Result<Detector, Failure> {
         .map_err(|error| Failure::from_error(exit::BUG, &error))
 }
 
-fn of_screen(file: &Path, backend: &str, args: &Args, globals: &Globals) -> Result<u8, Failure> {
+fn of_screen(file: &Path, backend: &str, view: &View, globals: &Globals) -> Result<u8, Failure> {
     let detector = preset_detector(backend)?;
     let bytes = read(file)?;
     let mut screen = Screen::parse_bytes(&bytes);
-    if let Some((_, height)) = args.size {
+    if let Some((_, height)) = view.size {
         // A saved scrollback is longer than the screen it ends with.
         let surplus = screen.lines.len().saturating_sub(usize::from(height));
         screen.lines.drain(..surplus);
     }
-    let hints = PaneHints { title: &args.title, ..PaneHints::default() };
+    let hints = PaneHints { title: &view.title, ..PaneHints::default() };
     let reading = detector.read(&screen, &hints);
     let until = match reading.state {
-        PaneState::Limited => limit_until(&reading, args.zone, args.now),
+        PaneState::Limited => limit_until(&reading, view.zone, view.now),
         PaneState::Starting
         | PaneState::Working
         | PaneState::Idle
