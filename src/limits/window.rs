@@ -206,7 +206,7 @@ pub fn step(window: Option<Window>, event: Event, now: DateTime<Utc>, settings: 
     match window {
         None => match event {
             Event::Banner { text, banner, reset } if !banner.warning_only => {
-                armed(None, &text, banner, reset, now, settings)
+                armed(None, &text, banner, reset.as_ref(), now, settings)
             }
             Event::Banner { .. }
             | Event::Working
@@ -238,7 +238,8 @@ fn quiet(mut window: Window, event: Event, now: DateTime<Utc>, settings: &Settin
                 return (Some(window), if changed { vec![wake] } else { Vec::new() });
             }
             let until = window.until;
-            let (next, actions) = armed(Some(window.clone()), &text, banner, reset, now, settings);
+            let (next, actions) =
+                armed(Some(&window), &text, banner, reset.as_ref(), now, settings);
             match next {
                 // The same end in other words (footer and transcript, a countdown): nothing is new.
                 Some(next) if (next.until - until).abs() <= SAME_END => {
@@ -313,23 +314,22 @@ fn probed(
         }
         Event::Banner { text, banner, reset } => {
             if !window.is_old(&key(&text, reset.as_ref()), false, now) {
-                return armed(Some(window), &text, banner, reset, now, settings);
+                return armed(Some(&window), &text, banner, reset.as_ref(), now, settings);
             }
             if now < verdict {
                 return (Some(window), Vec::new());
             }
             match window.armed_by {
                 // Words without a time do not change when they are printed again.
-                ArmedBy::Fallback => armed(Some(window), &text, banner, None, now, settings),
+                ArmedBy::Fallback => armed(Some(&window), &text, banner, None, now, settings),
                 ArmedBy::Minute | ArmedBy::Exact | ArmedBy::Past => {
                     release(window, Cause::OnlyOldBanner, now)
                 }
             }
         }
-        Event::Working => release(window, Cause::ProbeAnswered, now),
         // Right after the paste a look may come before the CLI reacted.
         Event::Clear if now < verdict => (Some(window), Vec::new()),
-        Event::Clear => release(window, Cause::ProbeAnswered, now),
+        Event::Working | Event::Clear => release(window, Cause::ProbeAnswered, now),
         Event::Deadline | Event::ClockJump if now < at => {
             // The clock was set back behind the probe; wait for its effect from here.
             window.phase = Phase::Probed { at: now };
@@ -374,7 +374,7 @@ fn released(
             }
             // Limited again at once: its time may have passed, and must not be probed in a circle.
             let reset = reset.filter(|reset| reset.at > now || now > at + GRACE);
-            armed(None, &text, banner, reset, now, settings)
+            armed(None, &text, banner, reset.as_ref(), now, settings)
         }
         Event::Working => {
             window.phase = Phase::Released { at, worked: true };
@@ -399,16 +399,16 @@ fn release(mut window: Window, cause: Cause, now: DateTime<Utc>) -> Step {
 
 /// Opens a window, or gives an open one its new end.
 fn armed(
-    before: Option<Window>,
+    before: Option<&Window>,
     text: &str,
     banner: Banner,
-    reset: Option<Reset>,
+    reset: Option<&Reset>,
     now: DateTime<Utc>,
     settings: &Settings,
 ) -> Step {
-    let key = key(text, reset.as_ref());
-    let probes = before.as_ref().map_or(0, |window| window.probes);
-    let (printed, armed_by) = match &reset {
+    let key = key(text, reset);
+    let probes = before.map_or(0, |window| window.probes);
+    let (printed, armed_by) = match reset {
         // Past already: a first probe goes at once; after a probe that would hammer the CLI.
         Some(reset) if reset.at <= now && probes > 0 => {
             (plus(now, settings.fallback), ArmedBy::Fallback)
@@ -421,7 +421,7 @@ fn armed(
     };
     let until = clamped(printed, now, settings);
     let window = Window {
-        since: before.as_ref().map_or(now, |window| window.since),
+        since: before.map_or(now, |window| window.since),
         until: until.unwrap_or(printed),
         source_line: super::text::flattened(text).chars().take(SOURCE_CHARS_MAX).collect(),
         key,
@@ -429,7 +429,7 @@ fn armed(
         probes,
         armed_by,
         continues_itself: banner.continues_itself,
-        dead: before.as_ref().is_some_and(|window| window.dead),
+        dead: before.is_some_and(|window| window.dead),
         phase: Phase::Quiet,
     };
     let mut actions = match before {
