@@ -181,3 +181,98 @@ fn named(found: &regex::Captures<'_>) -> Option<Scope> {
     let plain = ["usage", "rate", "request", "token", "spend", "your"];
     (!plain.contains(&word.to_ascii_lowercase().as_str())).then(|| Scope::Model(word.to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `scope`, `+` if it continues by itself, `warning` if nothing is blocked; `none` otherwise.
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let found = read(text).map_or("none".to_owned(), |banner| {
+            let more = if banner.continues_itself { " +" } else { "" };
+            let warning = if banner.warning_only { " warning" } else { "" };
+            format!("{}{more}{warning}", banner.scope.words())
+        });
+        assert_eq!(found, expected, "{text}");
+    }
+
+    #[test]
+    fn each_banner_says_what_it_limits() {
+        for (text, expected) in [
+            ("You've hit your 5-hour limit · resets 6:32am (Europe/Berlin)", "5-hour limit"),
+            ("You've hit your weekly\n   limit · resets Nov 24, 3pm", "weekly limit"),
+            ("You've hit your Opus limit · resets Nov 23, 12:01pm", "Opus limit"),
+            ("You've hit your Sonnet limit · resets Nov 23, 12:01pm", "Sonnet limit"),
+            ("You've hit your Fable limit · resets Nov 23, 12:01pm", "Fable limit"),
+            ("You've hit your session limit · resets 12:50am", "session limit"),
+            ("You've hit your limit · resets 4:50am (Europe/Rome)", "usage limit"),
+            ("5-hour limit reached ∙ resets 3am", "5-hour limit"),
+            ("Weekly limit reached ∙ resets Oct 9, 5pm", "weekly limit"),
+            ("Claude AI usage limit reached|1762952400", "usage limit"),
+            (
+                "You've hit your individual spend limit · your 5-hour limit resets 6:39am",
+                "spend limit",
+            ),
+            ("You're out of usage credits · resets 3pm", "out of credits"),
+            ("Your org is out of usage · contact your admin", "out of credits"),
+            ("API Error: 400 You have reached your specified API usage limits.", "API limit"),
+            ("■ You’ve hit your usage limit. Try again at 5:20 AM.", "usage limit"),
+            (
+                "■ You’ve hit your usage limit for gpt-6-luna. Switch to another model",
+                "gpt-6-luna limit",
+            ),
+            ("■ Your workspace is out of credits.", "out of credits"),
+            ("■ You hit your spend cap set by the owner of your workspace.", "spend limit"),
+            ("■ exceeded retry limit, last status: 429 Too Many Requests", "API limit"),
+            (
+                "Usage limit reached for gemini-3-pro. Access resets at 6:01 AM UTC.",
+                "gemini-3-pro limit",
+            ),
+            ("What do you want to do? ❯ 1. Stop and wait for limit to reset", "usage limit"),
+            ("┃  The usage limit has been reached", "usage limit"),
+        ] {
+            check(text, expected);
+        }
+    }
+
+    #[test]
+    fn a_cli_that_goes_on_by_itself_is_known_until_that_is_cancelled() {
+        check(
+            "● Usage limit reached · continuing automatically at 6:32am · esc to cancel",
+            "usage limit +",
+        );
+        check(
+            "⬝5■hour■usage limit reached. It will reset in 2 hours 30 minutes. [retrying in 2h 29m attempt #1]",
+            "5-hour limit +",
+        );
+        check(
+            "Free usage exceeded, subscribe to Go [retrying in 1h 59m attempt #1]",
+            "usage limit +",
+        );
+        check(
+            "You've hit your 5-hour limit · resets 6:32am ● Usage limit reached · continuing automatically at 6:32am ● Automatic continue cancelled",
+            "5-hour limit",
+        );
+        check(
+            "You've hit your 5-hour limit 2. Wait here, then continue automatically at 6:36am",
+            "5-hour limit",
+        );
+    }
+
+    #[test]
+    fn warnings_and_other_troubles_are_not_limits() {
+        check(
+            "You've used 95% of your 5-hour limit · resets 6:28am (Europe/Berlin)",
+            "5-hour limit warning",
+        );
+        check(
+            "⚠ 5h limit: only <1% left · resets at 03:21 on 24 Nov · /status",
+            "5-hour limit warning",
+        );
+        check("Server is temporarily limiting requests (not your usage limit) · try later", "none");
+        check("✻ 529 Overloaded · retrying in 1s · attempt 3/10", "none");
+        check("● Usage limit reset · Continuing automatically", "none");
+        check("I added a rate limiter and a usage table.", "none");
+    }
+}

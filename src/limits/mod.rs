@@ -1,12 +1,15 @@
 //! Usage limits: banner text to reset instant to window.
 //!
-//! [`banner`] says whether and what a text limits, [`reset`] when that ends, the window what to do
-//! about it. Not here: which
+//! [`banner`] says whether and what a text limits, [`reset`] when that ends, [`window`] what to do
+//! about it, [`account`] who goes first, [`record`] how it outlives this process. Not here: which
 //! part of a screen is live; the caller passes the text that the screen rules took for a banner.
 
+pub mod account;
 pub mod banner;
+pub mod record;
 pub mod reset;
 pub mod text;
+pub mod window;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;

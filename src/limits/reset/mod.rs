@@ -11,6 +11,8 @@
 
 mod phrase;
 mod resolve;
+#[cfg(test)]
+mod table;
 
 use std::sync::LazyLock;
 

@@ -190,13 +190,17 @@ impl Place {
             None => NaiveTime::MIN,
         };
         match self {
-            Self::Zone(zone) => forward(zone, date.and_time(time), notes),
-            Self::Offset(offset) => forward(offset, date.and_time(time), notes),
+            Self::Zone(zone) => forward(&zone, date.and_time(time), notes),
+            Self::Offset(offset) => forward(&offset, date.and_time(time), notes),
         }
     }
 }
 
-fn forward<Z: TimeZone>(zone: Z, local: NaiveDateTime, notes: &mut Notes) -> Option<DateTime<Utc>> {
+fn forward<Z: TimeZone>(
+    zone: &Z,
+    local: NaiveDateTime,
+    notes: &mut Notes,
+) -> Option<DateTime<Utc>> {
     let utc = |time: DateTime<Z>| time.with_timezone(&Utc);
     match zone.from_local_datetime(&local) {
         MappedLocalTime::Single(time) => Some(utc(time)),
