@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use ao::config::diagnostic::{self, Diagnostic};
 use ao::config::{self, Config};
 use ao::sys::load::{self, LoadError};
+use proptest::prelude::*;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/config_errors")
@@ -151,4 +152,19 @@ fn check_of_a_bad_file_exits_2_and_says_nothing_on_stdout() {
     let (code, printed, said) = ao(&folder(), &["--config", bad.to_str().unwrap(), "check"]);
     assert_eq!((code, printed.as_str()), (Some(2), ""));
     assert!(said.ends_with("2 errors\n"), "{said}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn a_damaged_file_is_explained_and_never_crashes(from in 0usize..3_000, length in 0usize..30, put in "[\"'\\\\\\[\\]{}=é日\n\r\t,(#a1.-]{0,6}") {
+        let mut text = std::fs::read_to_string(folder().join("good/example.toml")).unwrap();
+        let boundary = |at: usize, text: &str| (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap();
+        let (start, end) = (boundary(from, &text), boundary(from + length, &text));
+        text.replace_range(start..end, &put);
+        let (config, problems) = parse(&text);
+        prop_assert_eq!(config.is_none(), problems.iter().any(Diagnostic::is_error));
+        let shown = diagnostic::render(&problems, &text, Path::new("agents.toml"), true);
+        prop_assert!(shown.ends_with('\n'));
+    }
 }

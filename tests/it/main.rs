@@ -10,3 +10,4 @@ mod screens;
 mod support;
 mod tmux;
 mod screens_composed;
+mod shell_templates;
