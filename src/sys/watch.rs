@@ -67,7 +67,7 @@ impl FileWatch {
     /// A unit per possible change arrives on a channel.
     pub fn channel(file: &Path) -> Result<(Self, Receiver<()>), WatchError> {
         let (sender, receiver) = mpsc::channel();
-        Ok((Self::start(file, move || drop(sender.send(())))?, receiver))
+        Ok((Self::start(file, move || _ = sender.send(()))?, receiver))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Our tmux layer on the real tmux: every hazard we know of, met on purpose.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::time::Duration;
 
 use ao::base::name::{PaneId, SessionName};
@@ -15,13 +17,13 @@ use crate::support::tmux::{TestTmux, eventually, file_when};
 const READER: &str = "stty -icanon -echo min 1; : > ready; exec cat > got";
 
 #[track_caller]
-fn check_paste(text: &str) {
+fn check_paste(typed: &str) {
     let mut test = TestTmux::start();
     let pane = test.open(&test.spec("ao-reader", READER));
     file_when(&test.path("ready"), |_| true);
-    assert_eq!(test.tmux.paste(&pane, text).unwrap(), Typed::Done);
-    let got = file_when(&test.path("got"), |got| got.len() >= text.len());
-    assert_eq!(got, text);
+    assert_eq!(test.tmux.paste(&pane, typed).unwrap(), Typed::Done);
+    let got = file_when(&test.path("got"), |got| got.len() >= typed.len());
+    assert_eq!(got, typed);
     assert_eq!(test.raw(&["list-buffers"]), "", "no buffer may be left behind");
 }
 
@@ -263,14 +265,14 @@ fn control_mode_and_plain_commands_see_the_same() {
 
 #[test]
 fn text_pasted_over_the_control_connection_arrives_whole() {
-    let (mut test, mut client) = with_client();
+    let (test, mut client) = with_client();
     let pane = client.open(&test.spec("ao-reader", READER)).unwrap();
     file_when(&test.path("ready"), |_| true);
-    let text = "one;\n\n  two 'q' \"d\" #{pid} 漢字\n".repeat(200);
-    assert_eq!(client.paste(&pane, &text).unwrap(), Typed::Done);
+    let typed = "one;\n\n  two 'q' \"d\" #{pid} 漢字\n".repeat(200);
+    assert_eq!(client.paste(&pane, &typed).unwrap(), Typed::Done);
     assert_eq!(client.keys(&pane, &[";".into(), "Enter".into()]).unwrap(), Typed::Done);
-    let got = file_when(&test.path("got"), |got| got.len() >= text.len() + 2);
-    assert_eq!(got, text + ";\n");
+    let got = file_when(&test.path("got"), |got| got.len() >= typed.len() + 2);
+    assert_eq!(got, typed + ";\n");
     assert!(client.is_connected());
     assert_eq!(test.raw(&["list-buffers"]), "");
 }

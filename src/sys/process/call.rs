@@ -157,12 +157,14 @@ impl Call {
         command
     }
 
-    /// Starts it with all three streams piped and leaves the rest to the caller, who must reap it.
+    /// Starts it with input and output piped and leaves the rest to the caller, who must reap it.
     pub(crate) fn spawn_piped(&self) -> Result<Child, ProcessError> {
         self.command()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(Stdio::null())
+            // A person's Ctrl-C is for us, not for it.
+            .process_group(0)
             .spawn()
             .map_err(|cause| ProcessError::Start { program: self.name(), cause })
     }

@@ -234,8 +234,8 @@ mod other {
 mod tests {
     use super::*;
 
-    fn process(pid: u32, ppid: u32) -> (u32, Process) {
-        (pid, Process { pid, ppid, start_time: 1, name: "x".into(), cpu_ticks: 0 })
+    fn process(pid: u32, parent: u32) -> (u32, Process) {
+        (pid, Process { pid, ppid: parent, start_time: 1, name: "x".into(), cpu_ticks: 0 })
     }
 
     #[test]

@@ -203,6 +203,8 @@ struct Connection {
     /// `None` only while it is dropped.
     input: Option<ChildStdin>,
     events: Receiver<Event>,
+    /// Begins the word after each answer; no screen can show it by chance or on purpose.
+    key: uuid::Uuid,
     asked: u64,
 }
 
@@ -224,7 +226,7 @@ impl Connection {
         if let Some(mut pipe) = output {
             std::thread::spawn(move || {
                 let mut reader = Reader::new();
-                let mut bytes = [0; 64 * 1024];
+                let mut bytes = [0; 16 * 1024];
                 while let Ok(count @ 1..) = pipe.read(&mut bytes) {
                     for event in reader.read(&bytes[..count]) {
                         if sender.send(event).is_err() {
@@ -234,7 +236,7 @@ impl Connection {
                 }
             });
         }
-        let mut connection = Self { child, input, events, asked: 0 };
+        let mut connection = Self { child, input, events, key: uuid::Uuid::new_v4(), asked: 0 };
         let lost = |broken| match broken {
             Broken::Refused(error) => error,
             Broken::Lost(message) => TmuxError::Unreachable { message },
@@ -244,14 +246,14 @@ impl Connection {
     }
 
     fn ask(&mut self, list: &List) -> Result<String, Broken> {
-        let lost = |error: std::io::Error| Broken::Lost(error.to_string());
+        let broken = |error: std::io::Error| Broken::Lost(error.to_string());
         self.asked += 1;
-        let word = format!("ao-answered-{}-{}", std::process::id(), self.asked);
+        let word = format!("ao-{}-{}", self.key, self.asked);
         let input = self.input.as_mut().ok_or_else(|| Broken::Lost("closed".to_owned()))?;
         // The answers of earlier requests were read to their end; what lies here are notifications.
         while self.events.try_recv().is_ok() {}
         let lines = format!("{}\ndisplay-message -p {word}\n", list.line());
-        input.write_all(lines.as_bytes()).and_then(|()| input.flush()).map_err(lost)?;
+        input.write_all(lines.as_bytes()).and_then(|()| input.flush()).map_err(broken)?;
         let end = clock::now().mono.plus(ANSWER_WITHIN);
         let (mut answer, mut refusal, mut stray) = (String::new(), None, String::new());
         loop {

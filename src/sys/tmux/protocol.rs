@@ -131,7 +131,7 @@ mod tests {
         %subscription-changed ao $0 @0 0 %0 : a : b\n%sessions-changed\n%unlinked-window-close @3\n\
         %output %1 x\\012\n%exit server exited\n";
 
-    fn check(stream: &str, expect: Expect) {
+    fn check(stream: &str, expect: &Expect) {
         let events = Reader::new().read(stream.as_bytes());
         let lines: Vec<String> = events.iter().map(|event| format!("{event:?}\n")).collect();
         expect.assert_eq(&lines.concat());
@@ -142,6 +142,7 @@ mod tests {
         check(
             RECORDED,
             expect![[r#"
+            &expect![[r#"
             Block { text: "", failed: false, ours: false }
             Attached { session: "ao-w" }
             Block { text: "\\path \u{1b}[31mred\u{1b}[39m ünï\n%end 17 999 1\n\n", failed: false, ours: true }

@@ -1,5 +1,7 @@
 //! A tmux server of the test's own, killed on drop by pid: no test comes near the user's server.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
