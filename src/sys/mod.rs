@@ -1,8 +1,10 @@
 //! How we touch the world: the only layer below `run` and `ui` that may.
 
 pub mod clock;
+pub mod death;
 pub mod file;
 pub mod lock;
 pub mod process;
 pub mod tail;
 pub mod tmux;
+pub mod watch;

@@ -4,3 +4,5 @@
 
 mod launcher;
 mod layers;
+mod support;
+mod tmux;

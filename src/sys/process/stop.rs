@@ -156,7 +156,7 @@ mod tests {
         let ready = dir.path().join("ready");
         let mut call = Call::new("/bin/sh").args([
             "-c",
-            &format!("{script}; : > '{}'; while :; do sleep 1; done", ready.display()),
+            &format!("{script}\n: > '{}'; while :; do sleep 1; done", ready.display()),
         ]);
         if let Some(mark) = mark {
             call = call.env("AO_START", mark);
@@ -176,7 +176,7 @@ mod tests {
         let report = stop_tree(&[pid], None, Duration::from_secs(5));
         assert!(report.asked.len() >= 3, "{report:?}");
         assert!(report.killed.is_empty() && report.survivors.is_empty(), "{report:?}");
-        assert_eq!(identity_of_all(&report.asked), []);
+        assert_eq!(identity_of_all(&report.asked), Vec::<u32>::new());
     }
 
     fn identity_of_all(pids: &[u32]) -> Vec<u32> {
@@ -188,7 +188,7 @@ mod tests {
         let pid = start("trap '' TERM", None);
         let report = stop_tree(&[pid], None, Duration::from_millis(200));
         assert!(report.killed.contains(&pid), "{report:?}");
-        assert_eq!(report.survivors, []);
+        assert_eq!(report.survivors, Vec::<u32>::new());
     }
 
     #[test]
@@ -198,8 +198,8 @@ mod tests {
         let carriers = table::snapshot().carriers(mark);
         assert!(carriers.len() >= 2, "{carriers:?}");
         let report = kill_tree(&[pid], Some(mark));
-        assert_eq!(report.survivors, []);
-        assert_eq!(table::snapshot().carriers(mark), []);
+        assert_eq!(report.survivors, Vec::<u32>::new());
+        assert_eq!(table::snapshot().carriers(mark), Vec::<u32>::new());
     }
 
     #[test]

@@ -86,8 +86,22 @@ fn word(text: &str) -> String {
 }
 
 /// A value that tmux takes for a format, made to mean itself.
+///
+/// `#` is doubled, except where a run of them stands before `[`: tmux keeps such a run as it is.
 fn literal(text: &str) -> String {
-    text.replace('#', "##")
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('#') {
+        out.push_str(&rest[..at]);
+        let after = rest[at..].trim_start_matches('#');
+        let run = &rest[at..rest.len() - after.len()];
+        out.push_str(run);
+        if !after.starts_with('[') {
+            out.push_str(run);
+        }
+        rest = after;
+    }
+    out + rest
 }
 
 /// A session as the target of a pane or option command: exactly this name, its active pane.
@@ -248,16 +262,23 @@ pub(crate) fn pipe(target: &str, log: &Path) -> Result<List, TmuxError> {
 // ── capture ─────────────────────────────────────────────────────────────────────────────────────
 
 pub(crate) fn capture(pane: &PaneId) -> List {
-    let screen = List::of(&["display-message", "-p", &format!("{SCREEN}{pane}")]).then(&[
-        "capture-pane",
-        "-e",
-        "-p",
-        "-t",
-        &pane.0,
-    ]);
-    // With a pane that is gone, tmux expands the format for some other pane: so compare the id.
-    let there = format!("#{{==:#{{pane_id}},{pane}}}");
-    List::of(&["if-shell", "-F", "-t", &pane.0, &there, &screen.line()])
+    let mark = format!("{SCREEN}{pane}");
+    // tmux scrolls a pane by a line to say that it is dead, and a short last word is off the screen.
+    let screen = |first: &str, state: &str| {
+        let act = List::of(&["display-message", "-p", &mark]).then(&[
+            "capture-pane",
+            "-e",
+            "-p",
+            "-S",
+            first,
+            "-t",
+            &pane.0,
+        ]);
+        // With a pane that is gone, tmux expands the format for some other pane: so compare the id.
+        let there = format!("#{{&&:#{{==:#{{pane_id}},{pane}}},{state}}}");
+        List::of(&["if-shell", "-F", "-t", &pane.0, &there, &act.line()])
+    };
+    screen("-1", "#{pane_dead}").and(screen("0", "#{?pane_dead,0,1}"))
 }
 
 /// Reads the answers to [`capture`] for the panes asked about, in that order.

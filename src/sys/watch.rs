@@ -1,0 +1,76 @@
+//! Tells that a file may have changed. The receiver debounces and reads the file itself.
+//!
+//! Its folder is watched, not the file: editors replace files, and a watch on the old one would hear
+//! nothing more. A watch that cannot be had is no disaster: the file is also looked at now and then.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver};
+
+use notify::{EventKind, RecursiveMode, Watcher as _};
+
+/// Watches until dropped.
+#[derive(Debug)]
+pub struct FileWatch {
+    _watcher: notify::RecommendedWatcher,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot watch `{}`", folder.display())]
+pub struct WatchError {
+    pub folder: PathBuf,
+    #[source]
+    pub cause: notify::Error,
+}
+
+impl FileWatch {
+    /// Calls `changed` from a thread of its own, often several times for one change.
+    pub fn start(
+        file: &Path,
+        mut changed: impl FnMut() + Send + 'static,
+    ) -> Result<Self, WatchError> {
+        let folder = match file.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            Some(_) | None => PathBuf::from("."),
+        };
+        let name = file.file_name().map(std::ffi::OsStr::to_owned);
+        let heard = move |event: notify::Result<notify::Event>| {
+            // An error (such as an overflow) may hide a change, so it counts as one.
+            let foreign = event.is_ok_and(|event| {
+                matches!(event.kind, EventKind::Access(_))
+                    || !event.paths.iter().any(|path| path.file_name() == name.as_deref())
+            });
+            if !foreign {
+                changed();
+            }
+        };
+        let failed = |cause| WatchError { folder: folder.clone(), cause };
+        let mut watcher = notify::recommended_watcher(heard).map_err(failed)?;
+        watcher.watch(&folder, RecursiveMode::NonRecursive).map_err(failed)?;
+        Ok(Self { _watcher: watcher })
+    }
+
+    /// A unit per possible change arrives on a channel.
+    pub fn channel(file: &Path) -> Result<(Self, Receiver<()>), WatchError> {
+        let (sender, receiver) = mpsc::channel();
+        Ok((Self::start(file, move || drop(sender.send(())))?, receiver))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_replaced_file_is_told_again_and_again_and_a_neighbour_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("agents.toml");
+        let (_watch, changes) = FileWatch::channel(&file).unwrap();
+        std::fs::write(dir.path().join("neighbour"), "x").unwrap();
+        for _ in 0..2 {
+            while changes.try_recv().is_ok() {}
+            crate::sys::file::replace(&file, b"x", 0o600).unwrap();
+            assert_eq!(changes.recv_timeout(Duration::from_secs(5)), Ok(()));
+        }
+    }
+}

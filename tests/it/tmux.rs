@@ -1,0 +1,247 @@
+//! Our tmux layer on the real tmux: every hazard we know of, met on purpose.
+
+use std::time::Duration;
+
+use ao::base::name::SessionName;
+use ao::sys::death::{Death, DeathWatch};
+use ao::sys::tmux::{Commands, Look, ServerId, Tmux, TmuxError, Typed, connect};
+use proptest::prelude::*;
+
+use crate::support::tmux::{TestTmux, eventually, file_when};
+
+/// Copies what is typed to `got`, after saying that it is ready; ends at a line `END`.
+const READER: &str = "stty -icanon -echo min 1; : > ready; exec cat > got";
+
+#[track_caller]
+fn check_paste(text: &str) {
+    let mut test = TestTmux::start();
+    let pane = test.open(&test.spec("ao-reader", READER));
+    file_when(&test.path("ready"), |_| true);
+    assert_eq!(test.tmux.paste(&pane, text).unwrap(), Typed::Done);
+    let got = file_when(&test.path("got"), |got| got.len() >= text.len());
+    assert_eq!(got, text);
+    assert_eq!(test.raw(&["list-buffers"]), "", "no buffer may be left behind");
+}
+
+#[test]
+fn pasted_text_arrives_with_its_trailing_semicolon() {
+    check_paste("echo one; echo two;");
+}
+
+#[test]
+fn pasted_text_arrives_with_lines_unicode_and_everything_tmux_might_expand() {
+    check_paste("one\n\ttwo ünï → 漢字 🦀\n#{pane_id} #(touch no) %1 $HOME ~ 'q' \"d\" \\n\n");
+}
+
+#[test]
+fn ten_kilobytes_arrive_whole() {
+    check_paste(&"0123456789 abcdefghijklmnopqrstuvwxyz ABC\n".repeat(250));
+}
+
+#[test]
+fn keys_arrive_and_a_semicolon_is_a_key() {
+    let mut test = TestTmux::start();
+    let pane = test.open(&test.spec("ao-reader", READER));
+    file_when(&test.path("ready"), |_| true);
+    let keys = ["a", ";", "-", "Enter"].map(String::from);
+    assert_eq!(test.tmux.keys(&pane, &keys).unwrap(), Typed::Done);
+    assert_eq!(file_when(&test.path("got"), |got| got.len() >= 4), "a;-\n");
+}
+
+#[test]
+fn a_paste_into_a_dead_pane_is_refused_and_the_server_lives() {
+    let mut test = TestTmux::start();
+    let pane = test.open(&test.spec("ao-dead", "exit 3"));
+    eventually("the pane is dead", || test.pane(&pane).dead.then_some(()));
+    assert_eq!(test.tmux.paste(&pane, "hello").unwrap(), Typed::PaneDead);
+    assert_eq!(test.tmux.keys(&pane, &["Enter".to_owned()]).unwrap(), Typed::PaneDead);
+    assert!(test.pane(&pane).dead);
+    assert_eq!(test.raw(&["list-buffers"]), "", "the buffer of a refused paste is removed");
+}
+
+#[test]
+fn nothing_is_typed_while_a_person_scrolls_or_when_the_pane_is_gone() {
+    let mut test = TestTmux::start();
+    let pane = test.open(&test.spec("ao-a", READER));
+    let other = test.open(&test.spec("ao-b", READER));
+    test.raw(&["copy-mode", "-t", &pane.0]);
+    assert_eq!(test.tmux.paste(&pane, "hello").unwrap(), Typed::InMode);
+    assert_eq!(test.tmux.keys(&pane, &["q".to_owned()]).unwrap(), Typed::InMode);
+    assert!(test.pane(&pane).in_mode);
+    test.tmux.close(&SessionName::new("ao-a").unwrap()).unwrap();
+    assert_eq!(test.tmux.paste(&pane, "hello").unwrap(), Typed::Gone);
+    assert_eq!(test.tmux.capture(&[pane, other.clone()]).unwrap().len(), 1);
+    assert!(!test.path("got").exists() || file_when(&test.path("got"), |_| true).is_empty());
+}
+
+#[test]
+fn a_session_is_never_taken_for_one_whose_name_begins_alike() {
+    let mut test = TestTmux::start();
+    test.open(&test.spec("ao-xy", "sleep 100"));
+    test.tmux.close(&SessionName::new("ao-x").unwrap()).unwrap();
+    assert_eq!(sessions(&mut test), ["ao-xy"]);
+    test.open(&test.spec("ao-x", "sleep 100"));
+    assert_eq!(sessions(&mut test), ["ao-x", "ao-xy"]);
+    let tags: Vec<String> = test.world().panes.into_iter().map(|pane| pane.tag).collect();
+    assert_eq!(tags, ["tag-ao-x", "tag-ao-xy"]);
+    test.tmux.close(&SessionName::new("ao-x").unwrap()).unwrap();
+    assert_eq!(sessions(&mut test), ["ao-xy"]);
+}
+
+fn sessions(test: &mut TestTmux) -> Vec<String> {
+    test.world().panes.into_iter().map(|pane| pane.session).collect()
+}
+
+#[test]
+fn a_second_session_of_the_same_name_is_refused_and_the_first_untouched() {
+    let mut test = TestTmux::start();
+    let spec = test.spec("ao-x", "sleep 100");
+    let pane = test.open(&spec);
+    let before = test.pane(&pane).pid;
+    let error = test.tmux.open(&spec).unwrap_err();
+    assert!(
+        matches!(&error, TmuxError::Refused { message, .. } if message.contains("duplicate")),
+        "{error}"
+    );
+    assert_eq!(test.pane(&pane).pid, before);
+}
+
+#[test]
+fn a_killed_process_is_told_within_a_second_and_its_status_is_readable_after_a_nudge() {
+    let mut test = TestTmux::start();
+    let pane = test.open(&test.spec("ao-x", "exec sleep 100"));
+    let pid = test.pane(&pane).pid;
+    let (watch, deaths) = DeathWatch::channel().unwrap();
+    watch.watch(pid);
+    ao::sys::process::kill_tree(&[pid], None);
+    assert_eq!(deaths.recv_timeout(Duration::from_secs(1)), Ok(Death { pid }));
+    let facts = eventually("the signal is known", || {
+        test.tmux.nudge().unwrap();
+        Some(test.pane(&pane)).filter(|facts| facts.exit_signal.is_some())
+    });
+    assert_eq!((facts.dead, facts.exit_signal, facts.exit_status), (true, Some(9), None));
+}
+
+#[test]
+fn a_process_that_ends_at_once_keeps_its_last_words_and_its_status() {
+    let mut test = TestTmux::start();
+    let mut spec = test.spec("ao-x", "echo last words; exit 7");
+    spec.log = Some(test.path("log"));
+    let pane = test.open(&spec);
+    let facts = eventually("the status is known", || {
+        test.tmux.nudge().unwrap();
+        Some(test.pane(&pane)).filter(|facts| facts.exit_status.is_some())
+    });
+    assert_eq!((facts.dead, facts.exit_status), (true, Some(7)));
+    assert!(test.screen(&pane).contains("last words"));
+}
+
+#[test]
+fn a_log_gets_what_the_pane_shows_and_can_be_opened_again() {
+    let mut test = TestTmux::start();
+    let mut spec = test.spec("ao-x", "while read line; do echo \"got $line\"; done");
+    spec.log = Some(test.path("log"));
+    let pane = test.open(&spec);
+    assert!(test.pane(&pane).piped);
+    test.tmux.paste(&pane, "one\n").unwrap();
+    file_when(&test.path("log"), |log| log.contains("got one"));
+    test.raw(&["pipe-pane", "-t", &pane.0]);
+    assert!(!test.pane(&pane).piped);
+    test.tmux.pipe(&pane, &test.path("log")).unwrap();
+    test.tmux.paste(&pane, "two\n").unwrap();
+    file_when(&test.path("log"), |log| log.contains("got one") && log.contains("got two"));
+}
+
+#[test]
+fn a_dead_server_is_proven_and_a_silent_one_is_not_taken_for_dead() {
+    let mut test = TestTmux::start();
+    assert!(matches!(test.tmux.look(), Ok(Look::NoServer { .. })), "none was ever started");
+    test.open(&test.spec("ao-x", "sleep 100"));
+    let server = test.world().server;
+    let mut wrong =
+        Commands::new(test.path("nowhere"), test.state_dir(), Some(ServerId { ..server }));
+    let answer = wrong.look();
+    assert!(matches!(answer, Err(TmuxError::Unreachable { .. })), "it lives: {answer:?}");
+    test.kill_server();
+    match test.tmux.look().unwrap() {
+        Look::NoServer { evidence } => assert!(evidence.contains(&server.pid.to_string())),
+        Look::Seen(world) => panic!("{world:?}"),
+    }
+    test.tmux.close(&SessionName::new("ao-x").unwrap()).unwrap();
+}
+
+#[test]
+fn a_server_whose_socket_was_removed_is_found_again() {
+    let mut test = TestTmux::start();
+    test.open(&test.spec("ao-x", "sleep 100"));
+    let server = test.world().server;
+    std::fs::remove_file(&test.socket).unwrap();
+    assert_eq!(test.world().server, server);
+}
+
+#[test]
+fn a_pane_has_exactly_the_given_environment_and_what_tmux_adds() {
+    let mut test = TestTmux::start();
+    let mut spec = test.spec("ao-x", "");
+    spec.argv = ["/bin/sh", "-c", "cat /proc/self/environ > got.part; mv got.part got; sleep 100"]
+        .map(String::from)
+        .to_vec();
+    spec.env.insert("QUOTED".to_owned(), "it's $HOME `x` \"y\" #(touch no) ; \n end;".to_owned());
+    test.open(&spec);
+    let got = file_when(&test.path("got"), |_| true);
+    let mut names: Vec<&str> =
+        got.split('\0').filter_map(|entry| Some(entry.split_once('=')?.0)).collect();
+    names.sort_unstable();
+    // PWD is the shell's own.
+    names.retain(|name| !matches!(*name, "PWD" | "OLDPWD" | "SHLVL" | "_"));
+    assert_eq!(names, ["PATH", "QUOTED", "TERM", "TMUX", "TMUX_PANE"]);
+    assert!(got.contains("QUOTED=it's $HOME `x` \"y\" #(touch no) ; \n end;\0"), "{got}");
+}
+
+#[test]
+fn a_missing_folder_ends_the_pane_with_78_instead_of_starting_elsewhere() {
+    let mut test = TestTmux::start();
+    let mut spec = test.spec("ao-x", "sleep 100");
+    spec.dir = test.path("missing");
+    let pane = test.open(&spec);
+    let facts = eventually("the status is known", || {
+        test.tmux.nudge().unwrap();
+        Some(test.pane(&pane)).filter(|facts| facts.exit_status.is_some())
+    });
+    assert_eq!(facts.exit_status, Some(78));
+}
+
+#[test]
+fn a_socket_path_that_is_too_long_is_refused_with_advice() {
+    let test = TestTmux::start();
+    let long = test.path(&"x".repeat(120));
+    let mut tmux = connect(long, test.state_dir(), None, None);
+    let message = tmux.look().unwrap_err().to_string();
+    assert!(message.contains("107") && message.contains("TMUX_TMPDIR"), "{message}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever a folder or log is called, tmux neither runs nor rewrites it.
+    #[test]
+    fn a_path_is_never_taken_for_a_format(
+        name in proptest::sample::select(vec!["d", "a b", "it's", "%H%%", "#{pid}", "$HOME", "`x`", "\"", ";", "#[x]", "##"]),
+        tail in "[a-z#%'\"$ ;{}()]{0,12}",
+    ) {
+        let mut test = TestTmux::start();
+        let dir = test.path(&format!("{name}#(touch ran){tail}"));
+        std::fs::create_dir(&dir).unwrap();
+        let mut spec = test.spec("ao-x", "echo begun; pwd > here.part; mv here.part here; sleep 100");
+        spec.dir = dir.clone();
+        let log = dir.join(format!("l{name}#(touch {}){tail}", test.path("ran").display()).replace('/', "_"));
+        spec.log = Some(log.clone());
+        test.open(&spec);
+        let here = file_when(&dir.join("here"), |_| true);
+        prop_assert_eq!(here.trim_end_matches('\n'), dir.to_str().unwrap());
+        file_when(&log, |_| true);
+        let path = test.raw(&["display-message", "-p", "-t", "=ao-x:", "#{session_path}"]);
+        prop_assert_eq!(path.trim_end_matches('\n'), dir.to_str().unwrap());
+        prop_assert!(!test.path("ran").exists() && !dir.join("ran").exists());
+    }
+}
