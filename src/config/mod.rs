@@ -4,13 +4,21 @@
 //! downstream checks again. How a backend's fields combine with its preset is `backend`'s business;
 //! here a [`BackendSection`] is what the file says.
 
+pub mod diagnostic;
+pub mod document;
+mod pattern;
+mod raw;
+pub mod reference;
+mod resolve;
 pub mod section;
+mod snippet;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::name::{SessionName, UnitName};
+pub use resolve::{PRESETS, parse, parse_backend};
 pub use section::backend::BackendSection;
 
 /// A whole checked configuration.

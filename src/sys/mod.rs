@@ -3,7 +3,9 @@
 pub mod clock;
 pub mod death;
 pub mod file;
+pub mod load;
 pub mod lock;
+pub mod place;
 pub mod process;
 pub mod tail;
 pub mod tmux;

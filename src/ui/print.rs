@@ -39,11 +39,20 @@ pub(crate) enum Tone {
 
 /// Whether stdout may carry colour under these settings.
 pub(crate) fn colored(globals: &Globals) -> bool {
+    may_color(globals, std::io::stdout().is_terminal())
+}
+
+/// Whether stderr may carry colour under these settings.
+pub(crate) fn err_colored(globals: &Globals) -> bool {
+    may_color(globals, std::io::stderr().is_terminal())
+}
+
+fn may_color(globals: &Globals, terminal: bool) -> bool {
     match globals.color {
         Color::Always => true,
         Color::Never => false,
         Color::Auto => {
-            std::io::stdout().is_terminal()
+            terminal
                 && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
                 && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
         }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests start real processes against real deadlines")]
 
+mod config_errors;
+mod config_reference;
 mod launcher;
 mod layers;
 mod support;

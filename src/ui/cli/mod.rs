@@ -27,6 +27,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use super::{exit, failure::Failure, print};
+use crate::config::Config;
+use crate::sys::load::{self, LoadError, Loaded};
 
 /// Keeps a fleet of AI coding agents alive, paced and coordinated in ordinary tmux sessions.
 #[derive(Debug, Parser)]
@@ -85,11 +87,6 @@ enum Verb {
     DemoAgent(demo_agent::Args),
 }
 
-/// Finds, reads and checks the config that these arguments mean.
-pub(crate) fn load_config(_globals: &Globals) -> Result<crate::config::Config, Failure> {
-    Err(Failure::failed("reading agents.toml is not built yet"))
-}
-
 /// Parses the arguments, runs the verb, says what went wrong, and answers the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
@@ -137,4 +134,24 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Verb::Man(args) => man::run(args, &globals),
         Verb::DemoAgent(args) => demo_agent::run(args, &globals),
     }
+}
+
+/// The checked config these settings lead to; what is wrong with it is shown in full, exit code 2.
+pub(crate) fn load_config(globals: &Globals) -> Result<Config, Failure> {
+    load_config_with_warnings(globals).map(|loaded| loaded.config)
+}
+
+/// As [`load_config`], keeping the warnings.
+pub(crate) fn load_config_with_warnings(globals: &Globals) -> Result<Loaded, Failure> {
+    load::load_with_warnings(globals.config.as_deref()).map_err(|error| match &error {
+        LoadError::Bad { problems } => {
+            let text = problems.render(print::err_colored(globals));
+            Failure::rendered(exit::USAGE, text.trim_end())
+        }
+        LoadError::NotFound(_) => Failure::from_error(exit::USAGE, &error)
+            .hint("write one with `ao init`, or name one with `--config PATH`"),
+        LoadError::Read { .. } | LoadError::NotText { .. } => {
+            Failure::from_error(exit::USAGE, &error)
+        }
+    })
 }

@@ -1,0 +1,338 @@
+//! Every section of `agents.toml`, field by field, with the words of the reference.
+//!
+//! The doc comments here are what editors, the JSON Schema and the table of fields show.
+
+use super::Absent::{Is, Means, Nothing, Required};
+use super::leaf::{Named, OneOrMany};
+use super::rule::RuleEntry;
+use super::{At, lapse::Lapse, section};
+use crate::config::section::backend::{Holder, PromptDelivery};
+use crate::config::{Kind, Watch};
+
+section! {
+    /// The configuration of one project: its agents, services, backends and phases.
+    struct Root in "(top)" {
+        /// Cadences and bounds of the supervisor.
+        watchdog: WatchdogSection = Nothing,
+        /// What every agent inherits; names the project's session prefix and log folder.
+        defaults: DefaultsSection = Required,
+        /// The tmux server and the size of the windows.
+        tmux: TmuxSection = Nothing,
+        /// Who is told when something needs a person.
+        notify: NotifySection = Nothing,
+        /// Governance of agents' actions.
+        governance: GovernanceSection = Nothing,
+        /// How AI CLIs are started, spoken to and read, by name.
+        backend: Named<RawBackend> = Nothing,
+        /// The agents, one block each.
+        agent: Vec<At<AgentSection>> = Nothing,
+        /// Supervised commands that are no AI CLI, one block each.
+        service: Vec<At<ServiceSection>> = Nothing,
+        /// The phase sequence that agents of kind `loop` work through.
+        r#loop: LoopSection = Nothing,
+    }
+}
+
+section! {
+    /// Cadences and bounds of the supervisor.
+    struct WatchdogSection in "[watchdog]" {
+        /// Between light checks: hand-offs, stalls, limits, wakes.
+        signal_interval: Lapse = Is("30"),
+        /// Between heavy checks: healing and phase advance.
+        heavy_interval: Lapse = Is("300"),
+        /// How often a limited agent is probed when its reset time cannot be read.
+        limit_probe_fallback: Lapse = Is("300"),
+        /// Waited past a reset time before the probe.
+        limit_reset_slack: Lapse = Is("45"),
+        /// Waited past a `WAITING-UNTIL` time before a stall counts.
+        stall_grace: Lapse = Is("180"),
+        /// The longest believed `WAITING-UNTIL`.
+        max_wait: Lapse = Is("\"24h\""),
+        /// The longest believed usage-limit window.
+        max_limit_window: Lapse = Is("\"8d\""),
+        /// Restarts within an hour before an agent or service is left alone as `failed`.
+        max_restarts: u32 = Is("10"),
+        /// Between SIGTERM and SIGKILL when something is stopped.
+        stop_grace: Lapse = Is("5"),
+        /// Bytes of one session log before it is rotated.
+        log_bytes_max: u64 = Is("16777216"),
+    }
+}
+
+section! {
+    /// What every agent inherits, and what names the project.
+    struct DefaultsSection in "[defaults]" {
+        /// First part of every tmux session name of the project; unlike any other project's.
+        session_prefix: String = Required,
+        /// Folder of logs and state.
+        log_dir: String = Required,
+        /// Backend of agents that name none.
+        backend: String = Nothing,
+        /// Model of agents on the default backend that name none.
+        model: String = Means("the CLI's own choice"),
+        /// Working folder of agents and services that name none.
+        dir: String = Is("\".\""),
+        /// Watch policy of agents that name none.
+        watch: Watch = Is("\"heal\""),
+        /// Every other relative path starts here; itself relative to the config file.
+        project_dir: String = Means("the config file's folder"),
+        /// Environment variables of every agent and service.
+        env: Named<String> = Nothing,
+    }
+}
+
+section! {
+    /// The tmux server and the size of the windows.
+    struct TmuxSection in "[tmux]" {
+        /// Name of a tmux server of the project's own (as in `tmux -L`).
+        socket: String = Means("the user's default server"),
+        /// Columns of new windows.
+        width: u16 = Is("200"),
+        /// Lines of new windows.
+        height: u16 = Is("50"),
+    }
+}
+
+section! {
+    /// Who is told when something needs a person.
+    struct NotifySection in "[notify]" {
+        /// Run by `sh -c` with the event as JSON on standard input.
+        command: String = Nothing,
+        /// Ring the bell of attached terminals.
+        bell: bool = Is("false"),
+    }
+}
+
+section! {
+    /// Governance of agents' actions.
+    struct GovernanceSection in "[governance]" {
+        /// The store that holds levels, budgets and the audit chain.
+        store: String = Nothing,
+    }
+}
+
+section! {
+    /// How an AI CLI is started, spoken to and read.
+    struct RawBackend in "[backend.<name>]" {
+        /// Take every field that is absent here from a preset: `claude`, `opencode`, `codex`, `gemini` or `demo`.
+        preset: String = Means("this table is used exactly as written"),
+        /// The program, or a shell command for `prompt_delivery = "exec"`. A launch template.
+        bin: String = Means("the backend's name"),
+        /// Arguments of every start. A launch template.
+        flags: String = Nothing,
+        /// Shell code run before the launch, in the same shell.
+        preamble: String = Nothing,
+        /// How the first prompt arrives: as an argument, typed, or in a file.
+        prompt_delivery: PromptDelivery = Is("\"arg\""),
+        /// The whole launch line of a `ping` backend. A launch template.
+        attach: String = Nothing,
+        /// Address for `{server}`.
+        server: String = Nothing,
+        /// Add `remote_control_flag` to the launch line.
+        remote_control: bool = Is("false"),
+        /// Whether the CLI can take up an earlier conversation.
+        supports_resume: bool = Is("false"),
+        /// Added to take up a conversation. A launch template.
+        resume_flag: String = Is("\"--resume '{id}'\""),
+        /// Added on a first start to choose the conversation's id. A launch template.
+        session_id_flag: String = Nothing,
+        /// Added when a model is set. A launch template.
+        model_flag: String = Is("\"--model '{model}'\""),
+        /// Added with `remote_control`. A launch template.
+        remote_control_flag: String = Is("\"--remote-control '{session}'\""),
+        /// The screen says that the conversation could not be taken up.
+        resume_failed_re: String = Nothing,
+        /// Pass the model through `OPENCODE_CONFIG_CONTENT`.
+        model_env: bool = Is("false"),
+        /// The program a healthy pane runs, or several names for it.
+        process_name: OneOrMany = Means("never judged by its process"),
+        /// tmux key that submits typed text.
+        submit_key: String = Is("\"Enter\""),
+        /// Between typed text and the submit key.
+        submit_delay: Lapse = Nothing,
+        /// tmux keys that make the idle CLI leave.
+        quit_keys: Vec<At<String>> = Nothing,
+        /// The longest wait for the terminal program before typing.
+        connect_delay: Lapse = Is("12"),
+        /// The screen is ready for the first prompt.
+        ready_re: String = Nothing,
+        /// Idle time after which a `heal+stall` agent is restarted.
+        stall_idle: Lapse = Is("300"),
+        /// A log write this recent postpones stall and heal.
+        log_grace: Lapse = Is("180"),
+        /// A footer stays on screen after a turn.
+        footer_ui: bool = Is("false"),
+        /// Lines at the bottom of the screen that are read.
+        live_lines: u16 = Is("12"),
+        /// Characters of a message that are typed rather than put into a file.
+        paste_chars_max: u32 = Nothing,
+        /// Lines of a message that are typed rather than put into a file.
+        paste_lines_max: u32 = Nothing,
+        /// The CLI takes text while it works.
+        busy_input: bool = Is("false"),
+        /// Where a turn lives.
+        holder: Holder = Is("\"pane\""),
+        /// tmux keys that close a usage-limit dialog.
+        limit_dismiss_keys: Vec<At<String>> = Nothing,
+        /// The screen says that the agent works.
+        active_re: String = Nothing,
+        /// The screen shows a usage or rate limit.
+        limit_re: String = Nothing,
+        /// The screen shows a conversation that cannot go on.
+        fatal_re: String = Nothing,
+        /// The screen waits for a person.
+        waiting_re: String = Nothing,
+        /// The screen waits for a prompt.
+        idle_re: String = Nothing,
+        /// Environment variables of agents on this backend.
+        env: Named<String> = Nothing,
+        /// Rules that say what a screen means.
+        detect: Vec<At<RuleEntry>> = Nothing,
+        /// The CLI version the rules were proven on.
+        proven: String = Nothing,
+    }
+}
+
+section! {
+    /// One agent: an AI CLI in a tmux session of its own.
+    struct AgentSection in "[[agent]]" {
+        /// Letters, digits, `_` and `-`; unique.
+        name: String = Required,
+        /// The tmux session.
+        session: String = Means("`session_prefix` and the name"),
+        /// `loop` works through the phases, `persistent` stays, `task` runs once.
+        kind: Kind = Is("\"persistent\""),
+        /// A `[backend.<name>]` table or the name of a preset.
+        backend: String = Means("`[defaults] backend`"),
+        /// The model.
+        model: String = Means("`[defaults] model`, on the default backend"),
+        /// Working folder.
+        dir: String = Means("`[defaults] dir`"),
+        /// Agents of kind `loop`: the role file is `<roles_dir>/<role>.md`.
+        role: String = Nothing,
+        /// Take up the last conversation at a restart.
+        resume: bool = Is("false"),
+        /// What the watchdog does: `none`, `heal` or `heal+stall`.
+        watch: Watch = Means("`[defaults] watch`"),
+        /// Started by a bare `up`, and supervised.
+        enabled: bool = Is("true"),
+        /// A text typed again and again.
+        wake: WakeSection = Nothing,
+        /// The first prompt.
+        prompt: String = Nothing,
+        /// File of the first prompt.
+        prompt_file: String = Nothing,
+        /// Text that tells this agent's transcripts from others of the same folder.
+        log_signature: String = Nothing,
+        /// Agents of one account share its usage limits.
+        account: String = Nothing,
+        /// Environment variables of this agent.
+        env: Named<String> = Nothing,
+    }
+}
+
+section! {
+    /// A text typed again and again.
+    struct WakeSection in "[[agent]] wake" {
+        /// Between two wakes.
+        interval: Lapse = Required,
+        /// File of the text.
+        prompt_file: String = Required,
+    }
+}
+
+section! {
+    /// A supervised command that is no AI CLI.
+    struct ServiceSection in "[[service]]" {
+        /// Letters, digits, `_` and `-`; unique among agents and services.
+        name: String = Required,
+        /// Run by `sh -c`.
+        command: String = Required,
+        /// The tmux session.
+        session: String = Means("`session_prefix` and the name"),
+        /// Working folder.
+        dir: String = Means("`[defaults] dir`"),
+        /// Started by a bare `up`, and supervised.
+        enabled: bool = Is("true"),
+        /// Environment variables of this service.
+        env: Named<String> = Nothing,
+    }
+}
+
+section! {
+    /// The phase sequence that agents of kind `loop` work through.
+    struct LoopSection in "[loop]" {
+        /// File of the current phase's index, under `<log_dir>/state/`.
+        state_file: String = Is("\"phase-idx\""),
+        /// Keep the phase over restarts of the fleet.
+        resume_phase: bool = Is("true"),
+        /// Go on when the status file of the phase says `done_marker`.
+        auto_advance: bool = Is("true"),
+        /// The line of a status file that ends a phase.
+        done_marker: String = Is("\"## DONE\""),
+        /// First part of each loop agent's prompt; slots `{phase_id} {plan} {status} {role}`.
+        kickoff_template: String = Is("\"prompts/kickoff.md\""),
+        /// Folder of the role files.
+        roles_dir: String = Is("\"prompts\""),
+        /// Pings through git.
+        handoff: HandoffSection = Nothing,
+        /// What runs once after the last phase.
+        on_complete: OnCompleteSection = Nothing,
+        /// The phases, in order; at least one.
+        phases: Vec<At<PhaseSection>> = Required,
+    }
+}
+
+section! {
+    /// Pings through git: commits and inbox files.
+    struct HandoffSection in "[loop] handoff" {
+        /// The repository that is watched.
+        repo: String = Is("\".\""),
+        /// Its remote; without one the local branch is watched.
+        remote: String = Is("\"origin\""),
+        /// Its branch.
+        branch: String = Is("\"main\""),
+        /// Agent that is told of claims.
+        claim_pings: String = Nothing,
+        /// Agent that is told of reviews.
+        review_pings: String = Nothing,
+        /// Files whose changes are told to the side they are for.
+        inboxes: Vec<At<String>> = Is("[]"),
+        /// Commit subjects that claim.
+        claim_pattern: String = Is("\"^claim\""),
+        /// Commit subjects that review.
+        review_pattern: String = Is("\"^review\""),
+        /// Folder of status and inbox files in the repository; its root is looked at too.
+        state_subdir: String = Is("\"machine-docs\""),
+        /// What a claim's ping says.
+        claim_text: String = Is("\"New work was claimed as ready for you. Fetch, look at it and act on it.\""),
+        /// What a review's ping says.
+        review_text: String = Is("\"A review has arrived for you. Fetch, read it and act on it.\""),
+        /// What an inbox's ping says.
+        inbox_text: String = Is("\"Your inbox has changed. Read it and act on it.\""),
+    }
+}
+
+section! {
+    /// What runs once after the last phase.
+    struct OnCompleteSection in "[loop] on_complete" {
+        /// The agent runs only if this file stands in `log_dir`; it is used up.
+        trigger_file: String = Is("\".run-on-complete\""),
+        /// The agent.
+        run: String = Required,
+    }
+}
+
+section! {
+    /// One phase.
+    struct PhaseSection in "[loop] phases" {
+        /// Unique.
+        id: String = Required,
+        /// The plan's file, for `{plan}`.
+        plan: String = Required,
+        /// The status file, for `{status}`; says when the phase is done.
+        status: String = Required,
+        /// Models by role, for this phase only.
+        models: Named<String> = Nothing,
+    }
+}

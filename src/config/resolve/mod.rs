@@ -1,0 +1,363 @@
+//! From what was written to what holds: defaults, paths, references, and every rule across values.
+//!
+//! Each step reports its problems and goes on with what it can, so that one run shows them all. A
+//! [`Config`] comes out only when there was no error. Files are asked about through two functions of
+//! the caller; nothing here touches a disk.
+
+mod backend;
+mod sequence;
+mod unit;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::diagnostic::Diagnostic;
+use super::raw::sections::{
+    DefaultsSection, NotifySection, RawBackend, Root, TmuxSection, WatchdogSection,
+};
+use super::raw::{At, Leaf as _, lapse::Lapse, leaf::Named};
+use super::section::backend::BackendSection;
+use super::{Config, Notify, Tmux, Watchdog};
+use crate::base::name::SessionName;
+
+/// The backends that ship in the binary.
+pub const PRESETS: [&str; 5] = ["claude", "opencode", "codex", "gemini", "demo"];
+
+/// Longest believable cadence or grace; anything longer is a slip of the unit.
+const LAPSE_MAX: Duration = Duration::from_secs(366 * 86_400);
+/// Shortest cadence: below it the watchdog would only look at itself working.
+const INTERVAL_MIN: Duration = Duration::from_millis(10);
+
+/// Reads and checks a whole file. `file` should be absolute; `exists` says whether a path is a file
+/// or folder, `read` gives a file's text. The config is there exactly when no diagnostic is an error.
+pub fn parse(
+    text: &str,
+    file: &Path,
+    exists: &dyn Fn(&Path) -> bool,
+    read: &dyn Fn(&Path) -> Option<String>,
+) -> (Option<Config>, Vec<Diagnostic>) {
+    let (document, problems) = document(text);
+    if !problems.is_empty() {
+        return (None, problems);
+    }
+    let mut problems = Vec::new();
+    let Some(root) = Root::read("agents.toml", &document, &mut problems) else {
+        return (None, problems);
+    };
+    let mut resolver = Resolver {
+        source: text,
+        project_dir: project_dir(file, root.defaults.as_ref().map(|section| &section.value)),
+        exists,
+        read,
+        problems,
+    };
+    let config = resolver.config(file, &root);
+    let problems = resolver.problems;
+    let good = !problems.iter().any(Diagnostic::is_error);
+    (config.filter(|_| good), problems)
+}
+
+/// Reads one backend table by itself, as presets are stored: the fields of `[backend.<name>]` at the top level.
+pub fn parse_backend(text: &str) -> Result<BackendSection, Vec<Diagnostic>> {
+    let (document, mut problems) = document(text);
+    let read = RawBackend::read("backend", &document, &mut problems);
+    let section = read.map(|raw| backend::section(text, &raw, &mut problems));
+    match section {
+        Some(section) if problems.is_empty() => Ok(section),
+        Some(_) | None => Err(problems),
+    }
+}
+
+fn document(text: &str) -> (Spanned<DeValue<'_>>, Vec<Diagnostic>) {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let problems = errors
+        .into_iter()
+        .map(|error| {
+            let span = error.span().unwrap_or(0..0);
+            Diagnostic::error(error.message().to_owned()).at(&span, "not valid TOML")
+        })
+        .collect();
+    let span = table.span();
+    (Spanned::new(span, DeValue::Table(table.into_inner())), problems)
+}
+
+fn project_dir(file: &Path, defaults: Option<&DefaultsSection>) -> PathBuf {
+    let folder = file.parent().unwrap_or_else(|| Path::new("."));
+    let given = defaults.and_then(|section| section.project_dir.as_ref());
+    joined(folder, given.map_or(".", |given| &given.value))
+}
+
+/// `path` seen from `folder`, without `.` parts; `..` stays, as it may cross a symbolic link.
+fn joined(folder: &Path, path: &str) -> PathBuf {
+    let whole = folder.join(path);
+    whole.components().filter(|part| *part != Component::CurDir).collect()
+}
+
+fn or<T: Clone>(field: Option<&At<T>>, default: T) -> T {
+    field.map_or(default, |field| field.value.clone())
+}
+
+struct Resolver<'a> {
+    source: &'a str,
+    project_dir: PathBuf,
+    exists: &'a dyn Fn(&Path) -> bool,
+    read: &'a dyn Fn(&Path) -> Option<String>,
+    problems: Vec<Diagnostic>,
+}
+
+impl Resolver<'_> {
+    fn config(&mut self, file: &Path, root: &Root) -> Option<Config> {
+        let empty = DefaultsSection::default();
+        let defaults = root.defaults.as_ref().map_or(&empty, |section| &section.value);
+        if root.defaults.is_none() && !root.refused.contains(&"defaults") {
+            self.problems.push(
+                Diagnostic::error("there is no `[defaults]` section")
+                    .hint("it must give `session_prefix` and `log_dir`"),
+            );
+        }
+        let prefix = self.session_prefix(root, defaults);
+        let log_dir = self.log_dir(root, defaults);
+        if defaults.model.is_some() && defaults.backend.is_none() {
+            let span = defaults.model.as_ref().map_or(0..0, |model| model.span.clone());
+            self.problems.push(
+                Diagnostic::warning(
+                    "`[defaults] model` has no effect without `[defaults] backend`",
+                )
+                .at(&span, "belongs to no backend"),
+            );
+        }
+        let backends = self.backends(root.backend.as_ref());
+        let (agents, services) = self.units(root, defaults, prefix.as_deref());
+        let sequence = self.sequence(root, &agents);
+        let watchdog = self.watchdog(root.watchdog.as_ref());
+        let tmux = self.tmux(root.tmux.as_ref());
+        Some(Config {
+            file: file.to_path_buf(),
+            project_dir: self.project_dir.clone(),
+            log_dir: joined(&self.project_dir, &log_dir?),
+            session_prefix: prefix?,
+            watchdog,
+            tmux,
+            notify: notify(root.notify.as_ref()),
+            env: self.env(defaults.env.as_ref()),
+            agents: agents.into_iter().map(|agent| agent.agent).collect(),
+            services,
+            backends,
+            sequence,
+        })
+    }
+
+    fn session_prefix(&mut self, root: &Root, defaults: &DefaultsSection) -> Option<String> {
+        let prefix = self.required(
+            "session_prefix",
+            "`[defaults]`",
+            defaults.session_prefix.as_ref(),
+            &defaults.refused,
+            root.defaults.as_ref().map(|section| &section.value.at),
+        )?;
+        if let Err(error) = SessionName::new(&prefix.value) {
+            self.problems.push(
+                Diagnostic::error("`session_prefix` cannot begin a tmux session's name")
+                    .at(&prefix.span, error.to_string())
+                    .hint("write something like \"myproject-\""),
+            );
+            return None;
+        }
+        Some(prefix.value.clone())
+    }
+
+    fn log_dir(&mut self, root: &Root, defaults: &DefaultsSection) -> Option<String> {
+        let given = self.required(
+            "log_dir",
+            "`[defaults]`",
+            defaults.log_dir.as_ref(),
+            &defaults.refused,
+            root.defaults.as_ref().map(|section| &section.value.at),
+        )?;
+        if given.value.is_empty() {
+            self.problems.push(
+                Diagnostic::error("`log_dir` cannot be empty")
+                    .at(&given.span, "write a folder, such as \".ao-state\""),
+            );
+        }
+        Some(given.value.clone())
+    }
+
+    /// The field, or a report that it is missing, at the header of its section.
+    fn required<'f, T>(
+        &mut self,
+        name: &'static str,
+        place: &str,
+        field: Option<&'f At<T>>,
+        refused: &[&'static str],
+        header: Option<&Range<usize>>,
+    ) -> Option<&'f At<T>> {
+        if let (None, Some(header), false) = (field, header, refused.contains(&name)) {
+            self.problems.push(
+                Diagnostic::error(format!("{place} needs `{name}`"))
+                    .at(header, format!("`{name}` is missing here")),
+            );
+        }
+        field
+    }
+
+    fn watchdog(&mut self, section: Option<&At<WatchdogSection>>) -> Watchdog {
+        let empty = WatchdogSection::default();
+        let section = section.map_or(&empty, |section| &section.value);
+        let mut lapse = |name, field: &Option<At<Lapse>>, default, least| {
+            self.lapse(name, field.as_ref(), default, least)
+        };
+        let (seconds, hours) =
+            (Duration::from_secs, |hours: u64| Duration::from_secs(hours * 3_600));
+        let least = INTERVAL_MIN;
+        Watchdog {
+            signal_interval: lapse("signal_interval", &section.signal_interval, seconds(30), least),
+            heavy_interval: lapse("heavy_interval", &section.heavy_interval, seconds(300), least),
+            limit_probe_fallback: lapse(
+                "limit_probe_fallback",
+                &section.limit_probe_fallback,
+                seconds(300),
+                least,
+            ),
+            limit_reset_slack: lapse(
+                "limit_reset_slack",
+                &section.limit_reset_slack,
+                seconds(45),
+                Duration::ZERO,
+            ),
+            stall_grace: lapse("stall_grace", &section.stall_grace, seconds(180), Duration::ZERO),
+            max_wait: lapse("max_wait", &section.max_wait, hours(24), least),
+            max_limit_window: lapse(
+                "max_limit_window",
+                &section.max_limit_window,
+                hours(8 * 24),
+                least,
+            ),
+            stop_grace: lapse("stop_grace", &section.stop_grace, seconds(5), Duration::ZERO),
+            max_restarts: or(section.max_restarts.as_ref(), 10),
+            log_bytes_max: self.log_bytes_max(section),
+        }
+    }
+
+    fn log_bytes_max(&mut self, section: &WatchdogSection) -> u64 {
+        /// One screen of output must fit, else every write would rotate.
+        const LEAST: u64 = 4_096;
+        let given = or(section.log_bytes_max.as_ref(), 16 * 1_024 * 1_024);
+        if let Some(field) = section.log_bytes_max.as_ref().filter(|_| given < LEAST) {
+            self.problems.push(
+                Diagnostic::error("`log_bytes_max` is too small")
+                    .at(&field.span, format!("bytes; at least {LEAST}")),
+            );
+        }
+        given
+    }
+
+    fn tmux(&mut self, section: Option<&At<TmuxSection>>) -> Tmux {
+        let empty = TmuxSection::default();
+        let section = section.map_or(&empty, |section| &section.value);
+        for (name, field, least) in [("width", &section.width, 40), ("height", &section.height, 10)]
+        {
+            let absurd = field.as_ref().filter(|field| !(least..=1_000).contains(&field.value));
+            if let Some(field) = absurd {
+                self.problems.push(
+                    Diagnostic::error(format!("`{name}` is not a size that a CLI can draw in"))
+                        .at(&field.span, format!("expected {least} to 1000")),
+                );
+            }
+        }
+        let bad = |name: &str| name.is_empty() || name.contains('/') || name.starts_with('.');
+        if let Some(socket) = section.socket.as_ref().filter(|socket| bad(&socket.value)) {
+            self.problems.push(
+                Diagnostic::error("`socket` must be a plain name")
+                    .at(&socket.span, "tmux puts it into its own folder"),
+            );
+        }
+        Tmux {
+            socket: section.socket.as_ref().map(|socket| socket.value.clone()),
+            width: or(section.width.as_ref(), 200),
+            height: or(section.height.as_ref(), 50),
+        }
+    }
+
+    /// The duration, or its default; reports what is below `least` or beyond belief.
+    fn lapse(
+        &mut self,
+        name: &str,
+        field: Option<&At<Lapse>>,
+        default: Duration,
+        least: Duration,
+    ) -> Duration {
+        let Some(field) = field else {
+            return default;
+        };
+        let value = field.value.0;
+        if value < least {
+            let words = if value.is_zero() { "cannot be zero" } else { "is too short" };
+            self.problems.push(
+                Diagnostic::error(format!("`{name}` {words}"))
+                    .at(&field.span, "at least 10 ms; a bare number is seconds"),
+            );
+        } else if value > LAPSE_MAX {
+            self.problems.push(
+                Diagnostic::error(format!("`{name}` is longer than a year"))
+                    .at(&field.span, "a bare number is seconds"),
+            );
+        }
+        value
+    }
+
+    fn env(&mut self, table: Option<&At<Named<String>>>) -> BTreeMap<String, String> {
+        env(table, &mut self.problems)
+    }
+
+    /// A path of the file, from the project's folder.
+    fn path(&self, given: &str) -> PathBuf {
+        joined(&self.project_dir, given)
+    }
+
+    /// The path of a file that must be there.
+    fn existing(&mut self, what: &str, field: &At<String>) -> PathBuf {
+        let path = self.path(&field.value);
+        if !(self.exists)(&path) {
+            self.problems.push(
+                Diagnostic::error(format!("the {what} does not exist"))
+                    .at(&field.span, "no such file")
+                    .hint(format!("looked for `{}`", path.display())),
+            );
+        }
+        path
+    }
+}
+
+fn notify(section: Option<&At<NotifySection>>) -> Notify {
+    section.map_or_else(Notify::default, |section| Notify {
+        command: section.value.command.as_ref().map(|command| command.value.clone()),
+        bell: or(section.value.bell.as_ref(), false),
+    })
+}
+
+/// Environment variables, with their names checked.
+fn env(
+    table: Option<&At<Named<String>>>,
+    problems: &mut Vec<Diagnostic>,
+) -> BTreeMap<String, String> {
+    let entries = table.map_or(&[][..], |table| &table.value.0);
+    for (name, _) in entries {
+        let letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let good = name.value.chars().all(letter)
+            && !name.value.starts_with(|c: char| c.is_ascii_digit())
+            && !name.value.is_empty();
+        if !good {
+            problems.push(
+                Diagnostic::error(format!("`{}` cannot name an environment variable", name.value))
+                    .at(&name.span, "letters, digits and `_`, not beginning with a digit"),
+            );
+        }
+    }
+    entries.iter().map(|(name, value)| (name.value.clone(), value.value.clone())).collect()
+}

@@ -1,0 +1,361 @@
+//! `[[agent]]` and `[[service]]`: names, sessions, prompts, and what they inherit.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{INTERVAL_MIN, PRESETS, Resolver, or};
+use crate::base::name::{NameError, SessionName, UnitName};
+use crate::base::suggest;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::raw::sections::{
+    AgentSection, DefaultsSection, Root, ServiceSection, WakeSection,
+};
+use crate::config::raw::{At, quoted};
+use crate::config::{Agent, Kind, Prompt, Service, Wake, Watch};
+
+/// The name that the supervisor's own session has.
+const RESERVED: &str = "watchdog";
+
+/// An agent and where it was declared.
+pub(super) struct PlacedAgent {
+    pub(super) agent: Agent,
+    pub(super) role_at: Option<Range<usize>>,
+}
+
+/// A name that was given, for clashes.
+struct Taken {
+    text: String,
+    at: Range<usize>,
+}
+
+/// What is given away already.
+struct Register {
+    names: Vec<Taken>,
+    sessions: Vec<Taken>,
+    variables: Vec<Taken>,
+}
+
+/// What an agent and a service have alike.
+struct Common<'a> {
+    name: Option<&'a At<String>>,
+    session: Option<&'a At<String>>,
+    refused: &'a [&'static str],
+    at: &'a Range<usize>,
+    place: &'static str,
+}
+
+impl Resolver<'_> {
+    pub(super) fn units(
+        &mut self,
+        root: &Root,
+        defaults: &DefaultsSection,
+        prefix: Option<&str>,
+    ) -> (Vec<PlacedAgent>, Vec<Service>) {
+        let mut register =
+            Register { names: Vec::new(), sessions: Vec::new(), variables: Vec::new() };
+        let mut agents = Vec::new();
+        for entry in root.agent.iter().flat_map(|list| &list.value) {
+            agents.extend(self.agent(root, defaults, prefix, &mut register, &entry.value));
+        }
+        let mut services = Vec::new();
+        for entry in root.service.iter().flat_map(|list| &list.value) {
+            services.extend(self.service(defaults, prefix, &mut register, &entry.value));
+        }
+        self.default_backend(root, defaults);
+        (agents, services)
+    }
+
+    fn agent(
+        &mut self,
+        root: &Root,
+        defaults: &DefaultsSection,
+        prefix: Option<&str>,
+        register: &mut Register,
+        section: &AgentSection,
+    ) -> Option<PlacedAgent> {
+        let common = Common {
+            name: section.name.as_ref(),
+            session: section.session.as_ref(),
+            refused: &section.refused,
+            at: &section.at,
+            place: "`[[agent]]`",
+        };
+        let identity = self.identity(&common, prefix, register);
+        if let Some(name) = &section.name {
+            self.claim_variable(name, register);
+        }
+        let kind = or(section.kind.as_ref(), Kind::Persistent);
+        let backend = self.backend_of(root, defaults, section);
+        let prompt = self.prompt(section, kind);
+        self.check_loop(root, section, kind);
+        let wake = section.wake.as_ref().and_then(|wake| self.wake(&wake.value));
+        let env = self.env(section.env.as_ref());
+        let (name, session) = identity?;
+        let backend = backend?;
+        let on_default = defaults.backend.as_ref().is_some_and(|given| given.value == backend);
+        let inherited = defaults.model.as_ref().filter(|_| on_default);
+        let text = |field: &Option<At<String>>| field.as_ref().map(|field| field.value.clone());
+        let agent = Agent {
+            name,
+            session,
+            kind,
+            model: section.model.as_ref().or(inherited).map(|model| model.value.clone()),
+            backend,
+            dir: self.dir(section.dir.as_ref(), defaults),
+            role: text(&section.role),
+            resume: or(section.resume.as_ref(), false),
+            watch: or(section.watch.as_ref().or(defaults.watch.as_ref()), Watch::Heal),
+            enabled: or(section.enabled.as_ref(), true),
+            wake,
+            prompt,
+            log_signature: text(&section.log_signature),
+            account: text(&section.account),
+            env,
+        };
+        Some(PlacedAgent { agent, role_at: section.role.as_ref().map(|role| role.span.clone()) })
+    }
+
+    fn service(
+        &mut self,
+        defaults: &DefaultsSection,
+        prefix: Option<&str>,
+        register: &mut Register,
+        section: &ServiceSection,
+    ) -> Option<Service> {
+        let common = Common {
+            name: section.name.as_ref(),
+            session: section.session.as_ref(),
+            refused: &section.refused,
+            at: &section.at,
+            place: "`[[service]]`",
+        };
+        let identity = self.identity(&common, prefix, register);
+        let command = self.required(
+            "command",
+            "`[[service]]`",
+            section.command.as_ref(),
+            &section.refused,
+            Some(&section.at),
+        );
+        if let Some(command) = command.filter(|command| command.value.trim().is_empty()) {
+            self.problems.push(
+                Diagnostic::error("`command` cannot be empty").at(&command.span, "nothing to run"),
+            );
+        }
+        let env = self.env(section.env.as_ref());
+        let (name, session) = identity?;
+        Some(Service {
+            name,
+            session,
+            command: command?.value.clone(),
+            dir: self.dir(section.dir.as_ref(), defaults),
+            enabled: or(section.enabled.as_ref(), true),
+            env,
+        })
+    }
+
+    fn dir(&self, given: Option<&At<String>>, defaults: &DefaultsSection) -> PathBuf {
+        let given = given.or(defaults.dir.as_ref());
+        self.path(given.map_or(".", |dir| &dir.value))
+    }
+
+    /// Name and session, if both are good and nobody has them yet.
+    fn identity(
+        &mut self,
+        unit: &Common<'_>,
+        prefix: Option<&str>,
+        register: &mut Register,
+    ) -> Option<(UnitName, SessionName)> {
+        let name = self.required("name", unit.place, unit.name, unit.refused, Some(unit.at))?;
+        let good =
+            UnitName::new(&name.value).map_err(|error| self.refuse_name("name", name, &error));
+        if name.value == RESERVED {
+            self.problems.push(
+                Diagnostic::error(format!(
+                    "the name `{RESERVED}` is taken by the supervisor itself"
+                ))
+                .at(&name.span, "choose another name"),
+            );
+        }
+        self.claim("name", &name.value, &name.span, &mut register.names);
+        let session = match unit.session {
+            Some(given) => {
+                let good = SessionName::new(&given.value)
+                    .map_err(|error| self.refuse_name("session", given, &error));
+                (good.ok(), &given.span)
+            }
+            None => (SessionName::new(&format!("{}{}", prefix?, name.value)).ok(), &name.span),
+        };
+        let (Some(session), at) = session else {
+            return None;
+        };
+        let watchdog = prefix.map(|prefix| format!("{prefix}{RESERVED}"));
+        if watchdog.as_deref() == Some(session.as_str()) && name.value != RESERVED {
+            self.problems.push(
+                Diagnostic::error(format!("the session `{session}` is the supervisor's own"))
+                    .at(at, "choose another session"),
+            );
+        }
+        // Equal names give equal sessions; that clash has been told already.
+        if !register.names.iter().filter(|taken| taken.text == name.value).nth(1).is_some()
+            || unit.session.is_some()
+        {
+            self.claim("session", session.as_str(), at, &mut register.sessions);
+        }
+        Some((good.ok()?, session))
+    }
+
+    fn refuse_name(&mut self, what: &str, given: &At<String>, error: &NameError) {
+        self.problems.push(
+            Diagnostic::error(format!("`{what}` is not a usable name"))
+                .at(&given.span, error.to_string()),
+        );
+    }
+
+    fn claim(&mut self, what: &str, text: &str, at: &Range<usize>, taken: &mut Vec<Taken>) {
+        if let Some(first) = taken.iter().find(|taken| taken.text == text) {
+            self.problems.push(
+                Diagnostic::error(format!("the {what} `{text}` is used twice"))
+                    .at(at, "used again here")
+                    .at(&first.at, "first defined here"),
+            );
+        }
+        taken.push(Taken { text: text.to_owned(), at: at.clone() });
+    }
+
+    /// `AGENT_MODEL_a_b` would mean both `a-b` and `a_b`.
+    fn claim_variable(&mut self, name: &At<String>, register: &mut Register) {
+        let variable = name.value.replace(['-', '.'], "_");
+        let first = register.variables.iter().find(|taken| {
+            taken.text.replace(['-', '.'], "_") == variable && taken.text != name.value
+        });
+        if let Some(first) = first {
+            self.problems.push(
+                Diagnostic::error(format!(
+                    "`{}` and `{}` share the variable `AGENT_MODEL_{variable}`",
+                    first.text, name.value
+                ))
+                .at(&name.span, "rename one of the two")
+                .at(&first.at, "first defined here"),
+            );
+        }
+        register.variables.push(Taken { text: name.value.clone(), at: name.span.clone() });
+    }
+
+    /// The agent's backend, or a report that nobody names one.
+    fn backend_of(
+        &mut self,
+        root: &Root,
+        defaults: &DefaultsSection,
+        section: &AgentSection,
+    ) -> Option<String> {
+        if let Some(given) = &section.backend {
+            self.check_backend(root, given);
+            return Some(given.value.clone());
+        }
+        if let Some(inherited) = &defaults.backend {
+            return Some(inherited.value.clone());
+        }
+        if !section.refused.contains(&"backend") && !defaults.refused.contains(&"backend") {
+            let at = section.name.as_ref().map_or(&section.at, |name| &name.span);
+            self.problems.push(
+                Diagnostic::error("nothing says which backend this agent runs on")
+                    .at(at, "no `backend` here, and none in `[defaults]`")
+                    .hint(format!("write `backend = \"…\"`; presets: {}", quoted(&PRESETS))),
+            );
+        }
+        None
+    }
+
+    fn default_backend(&mut self, root: &Root, defaults: &DefaultsSection) {
+        if let Some(given) = &defaults.backend {
+            self.check_backend(root, given);
+        }
+    }
+
+    fn check_backend(&mut self, root: &Root, given: &At<String>) {
+        let tables = root.backend.iter().flat_map(|table| &table.value.0);
+        let mut known: Vec<&str> = tables.map(|(name, _)| name.value.as_str()).collect();
+        known.extend(
+            PRESETS.iter().filter(|preset| !known.contains(preset)).copied().collect::<Vec<_>>(),
+        );
+        if known.contains(&given.value.as_str()) || root.refused.contains(&"backend") {
+            return;
+        }
+        let near = suggest::nearest(&given.value, known.iter().copied())
+            .map_or(String::new(), |near| format!("did you mean `{near}`? "));
+        self.problems.push(
+            Diagnostic::error(format!("unknown backend `{}`", given.value))
+                .at(&given.span, "no backend has this name")
+                .hint(format!("{near}known: {}", quoted(&known))),
+        );
+    }
+
+    fn prompt(&mut self, section: &AgentSection, kind: Kind) -> Prompt {
+        if let (Some(inline), Some(file)) = (&section.prompt, &section.prompt_file) {
+            self.problems.push(
+                Diagnostic::error("an agent has one prompt: `prompt` or `prompt_file`, not both")
+                    .at(&file.span, "this or the other")
+                    .at(&inline.span, "first defined here"),
+            );
+        }
+        let file = section.prompt_file.as_ref().map(|file| self.existing("prompt file", file));
+        if kind == Kind::Loop {
+            if let Some(given) = section.prompt.as_ref().or(section.prompt_file.as_ref()) {
+                self.problems.push(
+                    Diagnostic::warning(
+                        "a loop agent's prompt is its kickoff; this one is not used",
+                    )
+                    .at(&given.span, "without effect"),
+                );
+            }
+            return Prompt::Kickoff;
+        }
+        match (&section.prompt, file) {
+            (Some(inline), _) => Prompt::Inline(inline.value.clone()),
+            (None, Some(path)) => Prompt::File(path),
+            (None, None) => Prompt::None,
+        }
+    }
+
+    fn check_loop(&mut self, root: &Root, section: &AgentSection, kind: Kind) {
+        if kind != Kind::Loop {
+            return;
+        }
+        let at = section.kind.as_ref().map_or(&section.at, |kind| &kind.span);
+        if root.r#loop.is_none() && !root.refused.contains(&"loop") {
+            self.problems.push(
+                Diagnostic::error("an agent of kind `loop` needs a `[loop]` section")
+                    .at(at, "works through the phases of `[loop]`"),
+            );
+        }
+        if section.role.is_none() && !section.refused.contains(&"role") {
+            self.problems.push(
+                Diagnostic::error("an agent of kind `loop` needs a `role`")
+                    .at(at, "its prompt is the kickoff and `<roles_dir>/<role>.md`"),
+            );
+        }
+    }
+
+    fn wake(&mut self, section: &WakeSection) -> Option<Wake> {
+        let interval = self.required(
+            "interval",
+            "`wake`",
+            section.interval.as_ref(),
+            &section.refused,
+            Some(&section.at),
+        );
+        let interval =
+            interval.map(|field| self.lapse("interval", Some(field), Duration::ZERO, INTERVAL_MIN));
+        let file = self.required(
+            "prompt_file",
+            "`wake`",
+            section.prompt_file.as_ref(),
+            &section.refused,
+            Some(&section.at),
+        );
+        let prompt_file = file.map(|file| self.existing("wake prompt file", file));
+        Some(Wake { interval: interval?, prompt_file: prompt_file? })
+    }
+}
