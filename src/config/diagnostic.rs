@@ -126,7 +126,7 @@ mod tests {
             ],
             &expect![[r#"
                 error: twice
-                  --> agents.toml:3:1
+                 --> agents.toml:3:1
                   |
                 1 | a = 1
                   | - first here
@@ -135,7 +135,7 @@ mod tests {
                   | ^ here again
 
                 warning: wide
-                  --> agents.toml:4:6
+                 --> agents.toml:4:6
                   |
                 4 | 日本 = "x"
                   |        ^^^ this

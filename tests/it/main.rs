@@ -1,6 +1,11 @@
 //! Tests of the whole: one binary, one file an area.
 
 #![expect(clippy::disallowed_methods, reason = "tests start real processes against real deadlines")]
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "`check(…, expect![…])` reads better without `&`"
+)]
 
 mod config_errors;
 mod config_reference;
