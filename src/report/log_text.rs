@@ -263,6 +263,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "reads better without `&` at each call")]
     fn check(raw: &str, expected: Expect) {
         expected.assert_eq(&clean(raw.as_bytes()).join("\n"));
     }

@@ -385,9 +385,9 @@ fn a_pure_folder_that_looks_to_its_left_is_caught() {
     check(
         "screen/x.rs",
         "use crate::supervise::Fleet;\nuse crate::config::Config;\n",
-        expect![[r#"
+        expect![[r"
             screen/x.rs:2: `screen` uses `supervise`
-        "#]],
+        "]],
     );
 }
 
@@ -396,10 +396,10 @@ fn a_grouped_import_is_taken_apart() {
     check(
         "config/x.rs",
         "use crate::{\n    base::{name, now},\n    sys::clock, run,\n};\n",
-        expect![[r#"
+        expect![[r"
             config/x.rs:2: `config` uses `sys`
             config/x.rs:2: `config` uses `run`
-        "#]],
+        "]],
     );
 }
 
@@ -408,10 +408,10 @@ fn sys_may_use_the_pure_folders_but_not_run_or_ui() {
     check(
         "sys/x.rs",
         "use crate::report::Row;\nfn f() { crate::run::go(); crate::ui::exit::DONE }\n",
-        expect![[r#"
+        expect![[r"
             sys/x.rs:3: `sys` uses `run`
             sys/x.rs:3: `sys` uses `ui`
-        "#]],
+        "]],
     );
 }
 
@@ -420,9 +420,9 @@ fn climbing_out_of_the_folder_by_super_is_caught() {
     check(
         "base/deep/x.rs",
         "use super::super::super::sys::clock;\nuse super::name;\n",
-        expect![[r#"
+        expect![[r"
             base/deep/x.rs:2: `base` uses `sys`
-        "#]],
+        "]],
     );
 }
 
@@ -433,13 +433,13 @@ fn io_clocks_and_unordered_maps_are_caught_in_a_pure_folder_only() {
     check(
         "base/x.rs",
         code,
-        expect![[r#"
+        expect![[r"
             base/x.rs:3: `std::env` in a pure folder: the environment belongs to sys, run and ui
             base/x.rs:3: `SystemTime` in a pure folder: take `now: Now`
             base/x.rs:4: `chrono::Local` in a pure folder: the zone is an argument
             base/x.rs:4: `HashMap` in a pure folder: its order differs from run to run; use BTreeMap
             base/x.rs:2: `std::fs` in a pure folder
-        "#]],
+        "]],
     );
     check("sys/x.rs", code, expect![""]);
 }
@@ -449,9 +449,9 @@ fn a_process_started_outside_sys_is_caught() {
     check(
         "ui/x.rs",
         "fn f() { std::process::Command::new(\"ls\"); }\n",
-        expect![[r#"
+        expect![[r"
             ui/x.rs:2: processes are started by sys only
-        "#]],
+        "]],
     );
 }
 

@@ -1,13 +1,20 @@
 //! Tests of the program as people run it: one binary, one file an area.
+mod init;
+mod screens;
+mod screens_composed;
+mod shell_templates;
+//! Tests of the whole: one binary, one file an area.
+
 #![expect(clippy::disallowed_methods, reason = "tests start real processes against real deadlines")]
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "`check(…, expect![…])` reads better without `&`"
+)]
 
 mod config_errors;
 mod config_reference;
-mod init;
 mod launcher;
 mod layers;
-mod screens;
 mod support;
 mod tmux;
-mod screens_composed;
-mod shell_templates;

@@ -121,6 +121,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "reads better without `&` at each call")]
     fn check(lines: &[&str], expected: Expect) {
         let zone = FixedOffset::east_opt(3_600).unwrap();
         let mut day = None;
