@@ -33,6 +33,9 @@ pub struct Ctx {
 
 /// What a look says of a unit. Answers whether it was found dead just now.
 pub fn seen(unit: &mut Unit, seen: Option<&Seen>, ctx: Ctx, out: &mut Vec<Action>) -> bool {
+    if !matches!(seen, Some(Seen::Foreign)) {
+        unit.foreign = false;
+    }
     match seen {
         Some(Seen::Alive { pane, pid, programs }) => {
             alive(unit, pane, *pid, programs.as_deref(), ctx, out);
@@ -62,7 +65,6 @@ fn alive(
     ctx: Ctx,
     out: &mut Vec<Action>,
 ) {
-    unit.foreign = false;
     let now = ctx.now;
     let running = |since, since_wall| Life::Running { pane: pane.clone(), pid, since, since_wall };
     match &unit.life {

@@ -40,6 +40,9 @@ enum Happening {
     Crash(UnitName, u32),
 }
 
+/// Restarts of the last hour, and who was asked to stay down.
+type Memory = (BTreeMap<UnitName, Vec<u64>>, BTreeSet<UnitName>);
+
 struct Sim {
     world: World,
     fleet: Fleet,
@@ -199,12 +202,13 @@ impl Sim {
         self.trace = format!("{actions:?}")
             .bytes()
             .fold(self.trace, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let memory = (self.restarts.clone(), self.down.clone());
         self.check(&before, event, &actions);
         if let Some(left) = self.kill_next_in.as_mut() {
             if *left == 0 {
                 self.kill_next_in = None;
                 let saves = actions.contains(&Action::SaveWanted);
-                self.killed(before, saves);
+                self.killed(before, memory, saves);
                 return;
             }
             *left -= 1;
@@ -278,7 +282,7 @@ impl Sim {
     }
 
     /// The supervisor is killed before it acted; another takes over from what was stored.
-    fn killed(&mut self, before: Fleet, saves: bool) {
+    fn killed(&mut self, before: Fleet, memory: Memory, saves: bool) {
         self.log("the supervisor is killed".to_owned());
         if saves {
             self.save_wanted();
@@ -286,6 +290,7 @@ impl Sim {
         // A request may be lost with the connection it came by; nobody is left to be told.
         if self.world.random.one_in(2) {
             self.fleet = before;
+            (self.restarts, self.down) = memory;
         }
         let text = serde_json::to_string(&self.fleet).expect("plain data");
         let mut fleet: Fleet = serde_json::from_str(&text).expect("own text");
