@@ -33,6 +33,9 @@ pub struct Ctx {
 
 /// What a look says of a unit. Answers whether it was found dead just now.
 pub fn seen(unit: &mut Unit, seen: Option<&Seen>, ctx: Ctx, out: &mut Vec<Action>) -> bool {
+    if !matches!(seen, Some(Seen::Foreign)) {
+        unit.foreign = false;
+    }
     match seen {
         Some(Seen::Alive { pane, pid, programs }) => {
             alive(unit, pane, *pid, programs.as_deref(), ctx, out);
@@ -62,7 +65,6 @@ fn alive(
     ctx: Ctx,
     out: &mut Vec<Action>,
 ) {
-    unit.foreign = false;
     let now = ctx.now;
     let running = |since, since_wall| Life::Running { pane: pane.clone(), pid, since, since_wall };
     match &unit.life {
@@ -216,6 +218,9 @@ pub fn start(unit: &mut Unit, cause: &str, now: Now, out: &mut Vec<Action>) {
 
 fn stop(unit: &mut Unit, then: Then, cause: &str, now: Now, out: &mut Vec<Action>) {
     unit.life = Life::Stopping { since: now.mono, then, cause: cause.to_owned() };
+    // What its screen says from here on is about its end.
+    unit.reading = None;
+    unit.mismatched_looks = 0;
     note(unit, now, What::Stopping, cause, false, out);
     push_stop(unit, cause, out);
 }
@@ -265,6 +270,12 @@ pub fn up(unit: &mut Unit, by_name: bool, now: Now, out: &mut Vec<Action>) -> Op
 /// `down`: unwanted first, then stopped.
 pub fn down(unit: &mut Unit, now: Now, out: &mut Vec<Action>) -> Option<Outcome> {
     unit.wanted = false;
+    if unit.foreign
+        && matches!(unit.life, Life::Dead { .. } | Life::Failed { .. } | Life::Done { .. })
+    {
+        // Only the foreign session is left under that name, and that one is not ours to end.
+        unit.life = Life::NotStarted;
+    }
     match &mut unit.life {
         Life::Running { .. } | Life::Starting { .. } => {
             stop(unit, Then::Rest, "asked for by `ao down`", now, out);
@@ -385,7 +396,8 @@ fn judge_programs(unit: &mut Unit, programs: Option<&[String]>, now: Now, out: &
         return;
     }
     unit.mismatched_looks = unit.mismatched_looks.saturating_add(1);
-    if unit.mismatched_looks < 2 || !unit.healed() {
+    let waiting = unit.reading.as_ref().is_some_and(|known| known.state == PaneState::Waiting);
+    if unit.mismatched_looks < 2 || !unit.healed() || waiting {
         return;
     }
     let cause = format!(

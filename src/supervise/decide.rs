@@ -33,6 +33,7 @@ pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
         Event::Read { unit, attempt, reading } => {
             if let Some(found) = fleet.units.get_mut(unit)
                 && found.attempt == *attempt
+                && fleet.sight == Sight::Clear
             {
                 agent::read(found, reading, now, &mut out);
             }
@@ -175,7 +176,11 @@ fn looked(
     let mut delay = Duration::ZERO;
     for (name, unit) in &mut fleet.units {
         let ctx = Ctx { now, delay };
+        let was_starting = matches!(unit.life, Life::Starting { .. });
         let died = agent::seen(unit, seen.get(name).copied(), ctx, out);
+        if was_starting {
+            settle_lost_start(unit, &mut fleet.owed);
+        }
         if died {
             delay += stagger;
         }
@@ -195,7 +200,25 @@ fn server_gone(fleet: &mut Fleet, evidence: &str, now: Now, out: &mut Vec<Action
     let death = Seen::Dead { death: Death::ServerGone { evidence: evidence.to_owned() } };
     for unit in fleet.units.values_mut() {
         let seen = unit.is_running().then_some(&death);
+        let was_starting = matches!(unit.life, Life::Starting { .. });
         agent::seen(unit, seen, Ctx { now, delay: Duration::ZERO }, out);
+        if was_starting {
+            settle_lost_start(unit, &mut fleet.owed);
+        }
+    }
+}
+
+/// A look answers for a start whose own outcome is late or lost.
+fn settle_lost_start(unit: &Unit, owed: &mut [Owed]) {
+    match &unit.life {
+        Life::Running { .. } => settle(owed, &unit.spec.name, &Outcome::Started),
+        Life::Dead { evidence, .. } => {
+            settle(owed, &unit.spec.name, &Outcome::Failed { why: evidence.words() });
+        }
+        Life::Failed { why, .. } => {
+            settle(owed, &unit.spec.name, &Outcome::Failed { why: why.clone() });
+        }
+        Life::NotStarted | Life::Starting { .. } | Life::Stopping { .. } | Life::Done { .. } => {}
     }
 }
 
@@ -213,7 +236,9 @@ fn started(
     now: Now,
     out: &mut Vec<Action>,
 ) {
-    if !matches!(unit.life, Life::Starting { .. }) {
+    let late = matches!(unit.life, Life::Dead { evidence: Death::StartLost, .. })
+        && matches!(outcome, StartOutcome::Opened { .. });
+    if !matches!(unit.life, Life::Starting { .. }) && !late {
         return;
     }
     let name = unit.spec.name.clone();

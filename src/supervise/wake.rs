@@ -1,10 +1,14 @@
 //! The earliest moment at which time alone changes what is to be done.
 
-use super::state::{Fleet, Life};
+use super::state::{Fleet, Life, Sight};
 use crate::base::now::Mono;
 
 /// The next deadline; `None` when only an event can change anything.
 pub fn next(fleet: &Fleet) -> Option<Mono> {
+    // Without sight only a look changes anything; a deadline that cannot be met would spin.
+    if fleet.sight != Sight::Clear {
+        return None;
+    }
     let restarts =
         fleet.units.values().filter(|unit| unit.healed() && !unit.foreign).filter_map(|unit| {
             match &unit.life {

@@ -18,3 +18,5 @@ mod launcher;
 mod layers;
 mod support;
 mod tmux;
+//! placeholder
+mod sim;

@@ -1,0 +1,559 @@
+//! Days of supervision against a world that misbehaves: one seed, virtual time, rules after every event.
+//!
+//! `AO_SIM_SEEDS` and `AO_SIM_DAYS` raise the effort. A failing seed is printed with its last events.
+//! Surprise: the wanted set is written before the fleet is stored, and the fleet before any other
+//! action is carried out; a supervisor killed between any two of these goes on without harm.
+
+mod faults;
+mod world;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::time::Duration;
+
+use ao::base::name::{SessionName, UnitName};
+use ao::base::now::{Mono, Now};
+use ao::screen::PaneState;
+use ao::supervise::action::Action;
+use ao::supervise::decide::decide;
+use ao::supervise::event::{Event, Request, RequestId};
+use ao::supervise::state::{Care, Fleet, Life, Sight, Then, Unit, UnitKind, UnitSpec};
+use ao::supervise::{invariant, wake};
+
+use world::{Random, Session, World};
+
+const MINUTE: u64 = 60_000;
+const HOUR: u64 = 60 * MINUTE;
+/// A look every so often even if nothing calls for one.
+const LOOK_EVERY: u64 = 10 * MINUTE;
+/// A look soon while anything is unsettled.
+const LOOK_SOON: u64 = 20_000;
+
+#[derive(Debug, Clone)]
+enum Happening {
+    Fault,
+    LookNow(u64),
+    StaleLook(Event),
+    /// An action takes effect now and its outcome is told; the number is the supervisor's incarnation.
+    Perform(u64, Action),
+    Tick(u64),
+    Crash(UnitName, u32),
+}
+
+/// Restarts of the last hour, and who was asked to stay down.
+type Memory = (BTreeMap<UnitName, Vec<u64>>, BTreeSet<UnitName>);
+
+struct Sim {
+    world: World,
+    fleet: Fleet,
+    heap: BinaryHeap<Reverse<(u64, u64)>>,
+    happenings: BTreeMap<u64, Happening>,
+    sequence: u64,
+    epoch: u64,
+    /// Each unit's actions are carried out one after the other.
+    busy_until: BTreeMap<UnitName, u64>,
+    /// The supervisor is killed right after that many more decisions, before it acts.
+    kill_next_in: Option<u64>,
+    faulty: bool,
+    tick_at: u64,
+    look_at: u64,
+    removed: Vec<UnitSpec>,
+    requests: u64,
+    pending: BTreeMap<RequestId, u64>,
+    /// Looks that lie excuse starts until then.
+    misled_until: u64,
+    down: BTreeSet<UnitName>,
+    restarts: BTreeMap<UnitName, Vec<u64>>,
+    told: VecDeque<String>,
+    events: u64,
+    actions: u64,
+    trace: u64,
+    seed: u64,
+}
+
+fn specs(random: &mut Random) -> Vec<UnitSpec> {
+    let name = |index: u64| UnitName::new(&format!("unit{index}")).expect("plain");
+    (0..8)
+        .map(|index| UnitSpec {
+            name: name(index),
+            session: SessionName::new(&format!("p-unit{index}")).expect("plain"),
+            kind: match index {
+                6 => UnitKind::Task,
+                7 => UnitKind::Service,
+                _ => UnitKind::Agent,
+            },
+            care: if random.one_in(12) { Care::None } else { Care::Heal },
+            enabled: !random.one_in(12),
+            process_names: if random.one_in(4) { Vec::new() } else { vec!["agent".to_owned()] },
+            max_restarts: u32::try_from(random.within(2, 11)).expect("small"),
+            stall_idle: Duration::from_secs(600),
+            launch_digest: 1,
+        })
+        .collect()
+}
+
+impl Sim {
+    fn new(seed: u64) -> Self {
+        let mut random = Random(seed ^ 0x5eed);
+        let mut sim = Self {
+            world: World::new(seed, specs(&mut random)),
+            fleet: Fleet::default(),
+            heap: BinaryHeap::new(),
+            happenings: BTreeMap::new(),
+            sequence: 0,
+            epoch: 0,
+            busy_until: BTreeMap::new(),
+            kill_next_in: None,
+            faulty: true,
+            tick_at: u64::MAX,
+            look_at: u64::MAX,
+            removed: Vec::new(),
+            requests: 0,
+            pending: BTreeMap::new(),
+            misled_until: 0,
+            down: BTreeSet::new(),
+            restarts: BTreeMap::new(),
+            told: VecDeque::new(),
+            events: 0,
+            actions: 0,
+            trace: 0,
+            seed,
+        };
+        sim.configure();
+        sim.look();
+        let units = sim.world.specs.iter().map(|spec| spec.name.clone()).collect();
+        sim.ask(Request::Up { units, by_name: false });
+        sim.push(sim.world.mono + 5 * MINUTE, Happening::Fault);
+        sim
+    }
+
+    fn log(&mut self, line: String) {
+        if self.told.len() == 40 {
+            self.told.pop_front();
+        }
+        self.told.push_back(format!("{:>10} {line}", self.world.mono));
+    }
+
+    fn push(&mut self, at: u64, happening: Happening) {
+        self.sequence += 1;
+        self.happenings.insert(self.sequence, happening);
+        self.heap.push(Reverse((at, self.sequence)));
+    }
+
+    fn now(&self) -> Now {
+        let wall = i64::try_from(self.world.mono).expect("small") + self.world.wall_shift;
+        let wall = chrono::DateTime::from_timestamp_millis(wall).expect("in range");
+        Now { wall, mono: Mono(self.world.mono) }
+    }
+
+    #[track_caller]
+    fn ensure(&self, holds: bool, rule: impl FnOnce() -> String) {
+        if !holds {
+            let told: Vec<&str> = self.told.iter().map(String::as_str).collect();
+            panic!("seed {}: {}\n{}\n{:#?}", self.seed, rule(), told.join("\n"), self.fleet.units);
+        }
+    }
+
+    fn configure(&mut self) {
+        let units = self.world.specs.clone();
+        let wanted = self.world.wanted_file.clone();
+        self.deliver(&Event::Configured { units, wanted });
+    }
+
+    fn look(&mut self) {
+        let seen = self.world.look();
+        self.deliver(&seen);
+        if self.world.tmux_fails() {
+            return;
+        }
+        for name in self.fleet.units.keys().cloned().collect::<Vec<_>>() {
+            let Some(reading) = self.world.reading(&name) else { continue };
+            let Some(unit) = self.fleet.units.get(&name) else { continue };
+            let known = unit.reading.as_ref().map(|known| known.state);
+            if unit.is_running()
+                && (known != Some(reading.state) || reading.state == PaneState::Fatal)
+            {
+                let attempt = unit.attempt;
+                self.deliver(&Event::Read { unit: name, attempt, reading });
+            }
+        }
+    }
+
+    fn is_bad(&self, name: &UnitName) -> bool {
+        self.world
+            .process(name)
+            .is_some_and(|process| process.wrong_program || process.state == PaneState::Fatal)
+    }
+
+    /// The core hears of one event; its rules are checked; what it asks for gets under way.
+    fn deliver(&mut self, event: &Event) {
+        self.events += 1;
+        self.ensure(self.events < 200_000, || "it goes in circles".to_owned());
+        let before = self.fleet.clone();
+        let now = self.now();
+        let actions = decide(&mut self.fleet, event, now);
+        let mut line = format!("{event:?}");
+        line.truncate(300);
+        self.log(line);
+        for action in &actions {
+            self.actions += 1;
+            self.log(format!("    -> {action:?}"));
+        }
+        self.trace = format!("{actions:?}")
+            .bytes()
+            .fold(self.trace, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let memory = (self.restarts.clone(), self.down.clone());
+        self.check(&before, event, &actions);
+        if let Some(left) = self.kill_next_in.as_mut() {
+            if *left == 0 {
+                self.kill_next_in = None;
+                let saves = actions.contains(&Action::SaveWanted);
+                self.killed(before, memory, saves);
+                return;
+            }
+            *left -= 1;
+        }
+        let looks = actions.contains(&Action::Look);
+        self.act(actions);
+        self.plan(event, looks);
+    }
+
+    fn save_wanted(&mut self) {
+        self.world.wanted_file = self
+            .fleet
+            .units
+            .iter()
+            .filter(|(_, unit)| unit.wanted)
+            .map(|(name, _)| name.clone())
+            .collect();
+    }
+
+    fn act(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match &action {
+                Action::Start { unit, .. } | Action::Stop { unit, .. } => {
+                    let random = &mut self.world.random;
+                    let lasts = if random.one_in(60) { 40_000 } else { random.within(50, 4_000) };
+                    let from = self.busy_until.get(unit).copied().unwrap_or(0);
+                    let at = from.max(self.world.mono) + lasts;
+                    self.busy_until.insert(unit.clone(), at);
+                    self.push(at, Happening::Perform(self.epoch, action));
+                }
+                Action::Look => {
+                    self.push(self.world.mono + 10, Happening::LookNow(self.epoch));
+                }
+                Action::Report(_) => {}
+                Action::SaveWanted => self.save_wanted(),
+                Action::Answer { id, .. } => {
+                    let asked = self.pending.remove(id);
+                    self.ensure(asked.is_some(), || format!("{} answered twice", id.0));
+                }
+            }
+        }
+    }
+
+    /// Wakes the loop at the next deadline, and looks again soon while anything is unsettled.
+    fn plan(&mut self, event: &Event, looks: bool) {
+        if let Some(Mono(at)) = wake::next(&self.fleet) {
+            let late = at <= self.world.mono;
+            let spins = late && matches!(event, Event::Tick) && !looks;
+            self.ensure(!spins, || "a tick changed nothing and asks for another at once".into());
+            let at = if late { self.world.mono + 1_000 } else { at };
+            if at < self.tick_at || self.tick_at < self.world.mono {
+                self.tick_at = at;
+                self.push(at, Happening::Tick(self.epoch));
+            }
+        }
+        let settled = self.fleet.sight == Sight::Clear
+            && self.fleet.units.values().all(|unit| match &unit.life {
+                Life::Running { .. } => {
+                    unit.mismatched_looks == 0
+                        && unit.reading.as_ref().is_some_and(|k| k.state != PaneState::Fatal)
+                }
+                Life::NotStarted | Life::Failed { .. } | Life::Done { .. } => !unit.healed(),
+                Life::Starting { .. } | Life::Stopping { .. } => false,
+                Life::Dead { restart_at, .. } => restart_at.is_none(),
+            });
+        let at = self.world.mono + if settled { LOOK_EVERY } else { LOOK_SOON };
+        if at < self.look_at || self.look_at <= self.world.mono {
+            self.look_at = at;
+            self.push(at, Happening::LookNow(self.epoch));
+        }
+    }
+
+    /// The supervisor is killed before it acted; another takes over from what was stored.
+    fn killed(&mut self, before: Fleet, memory: Memory, saves: bool) {
+        self.log("the supervisor is killed".to_owned());
+        if saves {
+            self.save_wanted();
+        }
+        // A request may be lost with the connection it came by; nobody is left to be told.
+        if self.world.random.one_in(2) {
+            self.fleet = before;
+            (self.restarts, self.down) = memory;
+        }
+        let text = serde_json::to_string(&self.fleet).expect("plain data");
+        let mut fleet: Fleet = serde_json::from_str(&text).expect("own text");
+        self.ensure(fleet == self.fleet, || "the fleet changed on disk".to_owned());
+        fleet.sight = Sight::Never;
+        self.fleet = fleet;
+        let owed: BTreeSet<_> = self.fleet.owed.iter().map(|debt| debt.request.clone()).collect();
+        self.pending.retain(|id, _| owed.contains(id));
+        self.epoch += 1;
+        let mut first = BTreeSet::new();
+        let waiting: Vec<Happening> = self.happenings.values().cloned().collect();
+        for happening in waiting {
+            if let Happening::Perform(_, Action::Start { unit, .. }) = &happening
+                && first.insert(unit.clone())
+                && self.world.random.one_in(2)
+            {
+                let _outcome_lost = self.world.start(unit);
+            }
+            if let Happening::Perform(_, Action::Stop { unit, .. }) = &happening
+                && first.insert(unit.clone())
+                && self.world.random.one_in(2)
+            {
+                let _outcome_lost = self.world.stop(unit);
+            }
+        }
+        self.busy_until.clear();
+        self.tick_at = u64::MAX;
+        self.look_at = u64::MAX;
+        self.misled_until = self.world.mono + 2 * MINUTE;
+        self.configure();
+        self.look();
+    }
+
+    fn check(&mut self, before: &Fleet, event: &Event, actions: &[Action]) {
+        let broken = invariant::broken(&self.fleet);
+        self.ensure(broken.is_empty(), || broken.join("; "));
+        self.ensure(actions.len() <= 6 * self.fleet.units.len() + 6, || "too much at once".into());
+        let asked = self.note_request(event);
+        for action in actions {
+            match action {
+                Action::Start { unit, .. } => self.check_start(unit, before, &asked),
+                Action::Stop { unit, .. } => self.check_stop(unit, before, &asked),
+                Action::Look | Action::Report(_) | Action::SaveWanted | Action::Answer { .. } => {}
+            }
+        }
+        let late = self.pending.values().find(|asked| **asked + 3 * HOUR < self.world.mono);
+        self.ensure(late.is_none(), || "a request waits for hours".to_owned());
+    }
+
+    /// Who is asked for; a person's wish forgives earlier restarts and ends or begins a `down`.
+    fn note_request(&mut self, event: &Event) -> BTreeSet<UnitName> {
+        let Event::Requested { request, .. } = event else { return BTreeSet::new() };
+        match request {
+            Request::Down { units } => {
+                self.down.extend(units.iter().cloned());
+                units.clone()
+            }
+            Request::Up { units, .. } | Request::Restart { units, .. } => {
+                for unit in units {
+                    self.down.remove(unit);
+                    self.restarts.remove(unit);
+                }
+                units.clone()
+            }
+        }
+    }
+
+    fn check_start(&mut self, name: &UnitName, before: &Fleet, asked: &BTreeSet<UnitName>) {
+        let unit = &self.fleet.units[name];
+        self.ensure(!unit.foreign, || format!("{name} is started though its name is taken"));
+        self.ensure(!self.down.contains(name), || format!("{name} is started after `down`"));
+        let life = before.units.get(name).map(|unit: &Unit| &unit.life);
+        let person = asked.contains(name)
+            || matches!(life, Some(Life::Stopping { then: Then::Restart, .. }));
+        if person {
+            return;
+        }
+        self.ensure(unit.healed(), || format!("{name} is started though nobody wants it"));
+        let clear = self.fleet.sight == Sight::Clear;
+        self.ensure(clear, || format!("{name} is started blindly"));
+        let needless = self.world.lives(name) && self.world.mono > self.misled_until;
+        self.ensure(!needless, || format!("{name} is started though it lives"));
+        let max = unit.spec.max_restarts as usize;
+        let now = self.world.mono;
+        let restarts = self.restarts.entry(name.clone()).or_default();
+        restarts.retain(|at| now - at <= HOUR);
+        restarts.push(now);
+        let count = restarts.len();
+        self.ensure(count <= max, || format!("{name}: {count} restarts in an hour, {max} allowed"));
+    }
+
+    fn check_stop(&mut self, name: &UnitName, before: &Fleet, asked: &BTreeSet<UnitName>) {
+        let Some(unit) = before.units.get(name) else { return };
+        if asked.contains(name) {
+            let foreign = unit.foreign && !matches!(unit.life, Life::Stopping { .. });
+            self.ensure(!foreign, || format!("{name} is stopped though it is not ours"));
+            return;
+        }
+        if matches!(unit.life, Life::Stopping { .. }) {
+            return;
+        }
+        self.ensure(unit.healed(), || format!("{name} is stopped though it is not in our care"));
+        let clear = self.fleet.sight == Sight::Clear;
+        self.ensure(clear, || format!("{name} is stopped blindly"));
+        let evidence = self.is_bad(name) || self.world.mono <= self.misled_until;
+        self.ensure(evidence, || format!("{name} is stopped though it is well"));
+        let waits = self.world.process(name).is_some_and(|p| p.state == PaneState::Waiting);
+        self.ensure(!waits, || format!("{name} is stopped though it waits for a person"));
+    }
+
+    fn step(&mut self) -> bool {
+        let Some(Reverse((at, sequence))) = self.heap.pop() else { return false };
+        let happening = self.happenings.remove(&sequence).expect("pushed together");
+        self.world.mono = self.world.mono.max(at);
+        match happening {
+            Happening::Fault => {
+                if self.faulty {
+                    self.fault();
+                    let gap = self.world.random.within(1_000, 25 * MINUTE);
+                    self.push(self.world.mono + gap, Happening::Fault);
+                }
+            }
+            Happening::LookNow(epoch) => {
+                if epoch == self.epoch {
+                    self.look();
+                }
+            }
+            Happening::StaleLook(event) => {
+                self.misled_until = self.world.mono + 2 * MINUTE;
+                self.deliver(&event);
+            }
+            Happening::Tick(epoch) => {
+                if epoch == self.epoch {
+                    self.tick_at = u64::MAX;
+                    self.deliver(&Event::Tick);
+                }
+            }
+            Happening::Crash(unit, pid) => {
+                if self.world.process(&unit).is_some_and(|process| process.pid == pid) {
+                    self.end(&unit, Some(ao::supervise::state::Death::Exited { status: 1 }));
+                    self.push(self.world.mono + 20, Happening::LookNow(self.epoch));
+                }
+            }
+            Happening::Perform(epoch, action) => {
+                if epoch == self.epoch {
+                    self.perform(action);
+                }
+            }
+        }
+        true
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Start { unit, attempt, .. } => {
+                let outcome = self.world.start(&unit);
+                if self.world.crashes_until.get(&unit).is_some_and(|at| *at > self.world.mono)
+                    && let Some(process) = self.world.process(&unit)
+                {
+                    let pid = process.pid;
+                    let at = self.world.mono + self.world.random.within(500, 20_000);
+                    self.push(at, Happening::Crash(unit.clone(), pid));
+                }
+                if self.fleet.units.get(&unit).is_some_and(|known| known.attempt != attempt) {
+                    // So slow that it was given up: the next attempt finds its session.
+                    self.misled_until = self.world.mono + MINUTE;
+                }
+                self.deliver(&Event::Started { unit, attempt, outcome });
+            }
+            Action::Stop { unit, attempt, .. } => {
+                let outcome = self.world.stop(&unit);
+                self.deliver(&Event::Stopped { unit, attempt, outcome });
+            }
+            Action::Look | Action::Report(_) | Action::SaveWanted | Action::Answer { .. } => {
+                unreachable!("only starts and stops take time")
+            }
+        }
+    }
+
+    fn run_until(&mut self, until: u64) {
+        while self.heap.peek().is_some_and(|Reverse((at, _))| *at <= until) {
+            self.step();
+        }
+        self.world.mono = self.world.mono.max(until);
+    }
+
+    /// Nothing goes wrong any more: all must come to rest, as it should be.
+    fn calm(&mut self) {
+        self.faulty = false;
+        self.kill_next_in = None;
+        self.world.tmux_fails_until = 0;
+        self.world.crashes_until.clear();
+        self.world.sessions.retain(|_, session| matches!(session, Session::Ours(_)));
+        for session in self.world.sessions.values_mut() {
+            if let Session::Ours(process) = session {
+                process.wrong_program = false;
+                process.state = PaneState::Working;
+            }
+        }
+        self.configure();
+        self.look();
+        self.run_until(self.world.mono + 25 * MINUTE);
+        let owed = self.pending.keys().next();
+        self.ensure(owed.is_none() && self.fleet.owed.is_empty(), || {
+            format!("never answered: {:?} {:?}", self.pending, self.fleet.owed)
+        });
+        for (name, unit) in &self.fleet.units {
+            let excused = matches!(unit.life, Life::Failed { .. } | Life::Done { .. });
+            self.ensure(!unit.healed() || excused || unit.is_running(), || {
+                format!("{name} is wanted but does not run")
+            });
+            self.ensure(unit.is_running() == self.world.lives(name), || {
+                format!("{name}: what is remembered is not what is")
+            });
+        }
+    }
+
+    /// The world goes on misbehaving.
+    fn storm(&mut self) {
+        self.faulty = true;
+        self.push(self.world.mono + MINUTE, Happening::Fault);
+    }
+}
+
+fn run_seed(seed: u64, days: u64) -> (u64, u64, u64) {
+    let mut sim = Sim::new(seed);
+    for _ in 0..3 * days {
+        sim.run_until(sim.world.mono + 7 * HOUR);
+        sim.calm();
+        let quiet_from = sim.actions;
+        sim.run_until(sim.world.mono + 30 * MINUTE);
+        let stirs = sim.actions != quiet_from;
+        sim.ensure(!stirs, || "something still happens though nothing is wrong".to_owned());
+        sim.storm();
+    }
+    (sim.events, sim.actions, sim.trace)
+}
+
+fn effort(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+#[test]
+fn fleet_stays_sane_for_a_day() {
+    let (seeds, days) = (effort("AO_SIM_SEEDS", 400), effort("AO_SIM_DAYS", 1));
+    let from = effort("AO_SIM_FROM", 0);
+    let halves = [0, 1].map(|half| {
+        std::thread::spawn(move || {
+            (from..from + seeds)
+                .filter(|seed| seed % 2 == half)
+                .map(|seed| run_seed(seed, days).0)
+                .sum::<u64>()
+        })
+    });
+    let events: u64 = halves
+        .into_iter()
+        .map(|half| half.join().unwrap_or_else(|told| std::panic::resume_unwind(told)))
+        .sum();
+    assert!(events > 200 * seeds * days, "only {events} events: the world does too little");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_actions() {
+    assert_eq!(run_seed(7, 1), run_seed(7, 1));
+    assert_ne!(run_seed(7, 1).2, run_seed(8, 1).2);
+}
