@@ -1,4 +1,5 @@
 //! View models: what status, explain and events show, without formatting.
 
+pub mod act;
 pub mod log_text;
 pub mod status;

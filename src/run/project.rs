@@ -38,6 +38,8 @@ pub enum ProjectError {
         #[source]
         cause: std::io::Error,
     },
+    #[error("the watchdog did not begin; its last words are in `{log}`")]
+    NoWatchdog { log: PathBuf },
     #[error("another `ao` (process {pid}) has been acting on this project for {waited_s} s")]
     Busy { pid: u32, waited_s: u64 },
 }

@@ -14,6 +14,7 @@ use super::prepare::Overrides;
 use super::project::{self, Project, ProjectError};
 use super::request;
 use super::store::Heartbeat;
+use super::units::{self, Tag};
 use crate::base::now::Mono;
 use crate::supervise::action::What;
 use crate::supervise::event::Event;
@@ -21,6 +22,7 @@ use crate::supervise::wake;
 use crate::sys::death::DeathWatch;
 use crate::sys::load::{self, LoadError};
 use crate::sys::lock::{self, Lock, LockError};
+use crate::sys::tmux::{Look, Tmux};
 use crate::sys::watch::FileWatch;
 use crate::sys::{clock, process};
 
@@ -28,6 +30,8 @@ use crate::sys::{clock, process};
 const GLANCE: Duration = Duration::from_secs(1);
 /// A predecessor that hands over, or an `up` that still acts, is waited for this long.
 const TAKE_OVER_WITHIN: Duration = Duration::from_secs(60);
+/// A watchdog that did not take its lock within this time is not coming.
+const BEGUN_WITHIN: Duration = Duration::from_secs(10);
 /// Between two looks for requests where the file watch does not work.
 const REQUESTS_EVERY: Duration = Duration::from_millis(500);
 
@@ -337,20 +341,46 @@ fn signals(told: &Arc<AtomicBool>, sender: &mpsc::Sender<Wake>) -> Result<(), Wa
     Ok(())
 }
 
+/// Opens the watchdog's session unless a watchdog runs; waits until it is at work. Says whether it did.
+pub fn begin(project: &Project) -> Result<bool, ProjectError> {
+    if project.watchdog().is_some() {
+        return Ok(false);
+    }
+    let mut tmux = project.tmux(None);
+    let spec = project.watchdog_spec(&project::caller_environment())?;
+    // A session without a watchdog in it is what a killed one left behind.
+    if session_is_ours(project, tmux.as_mut())? {
+        tmux.close(&spec.session)?;
+    }
+    tmux.open(&spec)?;
+    let end = clock::now().mono.plus(BEGUN_WITHIN);
+    while project.watchdog().is_none() {
+        if clock::now().mono >= end {
+            return Err(ProjectError::NoWatchdog { log: project.store.session_log(&spec.session) });
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(true)
+}
+
+fn session_is_ours(project: &Project, tmux: &mut dyn Tmux) -> Result<bool, ProjectError> {
+    let session = project.config.watchdog_session();
+    let id = units::project_id(&project.config);
+    Ok(match tmux.look()? {
+        Look::Seen(world) => world.panes.iter().any(|pane| {
+            pane.session == session.as_str()
+                && Tag::parse(&pane.tag).is_some_and(|tag| tag.project == id)
+        }),
+        Look::NoServer { .. } => false,
+    })
+}
+
 /// Ends the watchdog of a project, if one runs: its session first, so that nothing starts it again.
 pub fn end(project: &Project, limit: Duration) -> Result<bool, ProjectError> {
     let mut tmux = project.tmux(None);
-    let session = project.config.watchdog_session();
-    let id = super::units::project_id(&project.config);
-    let ours = match tmux.look()? {
-        crate::sys::tmux::Look::Seen(world) => world.panes.iter().any(|pane| {
-            pane.session == session.as_str()
-                && super::units::Tag::parse(&pane.tag).is_some_and(|tag| tag.project == id)
-        }),
-        crate::sys::tmux::Look::NoServer { .. } => false,
-    };
+    let ours = session_is_ours(project, tmux.as_mut())?;
     if ours {
-        tmux.close(&session)?;
+        tmux.close(&project.config.watchdog_session())?;
     }
     let Some(pid) = project.watchdog() else { return Ok(ours) };
     let report = process::stop_tree(&[pid], None, limit);

@@ -1,9 +1,4 @@
 //! Tests of the program as people run it: one binary, one file an area.
-mod init;
-mod screens;
-mod screens_composed;
-mod shell_templates;
-//! Tests of the whole: one binary, one file an area.
 
 #![expect(clippy::disallowed_methods, reason = "tests start real processes against real deadlines")]
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
@@ -14,9 +9,12 @@ mod shell_templates;
 
 mod config_errors;
 mod config_reference;
+mod init;
 mod launcher;
 mod layers;
+mod screens;
+mod screens_composed;
+mod shell_templates;
+mod sim;
 mod support;
 mod tmux;
-//! placeholder
-mod sim;

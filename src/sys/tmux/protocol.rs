@@ -141,7 +141,6 @@ mod tests {
     fn a_recorded_stream_reads_as_its_events() {
         check(
             RECORDED,
-            expect![[r#"
             &expect![[r#"
             Block { text: "", failed: false, ours: false }
             Attached { session: "ao-w" }

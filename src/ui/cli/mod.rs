@@ -1,5 +1,6 @@
 //! The command line: one file a verb, each with its argument struct and one function.
 
+mod act;
 mod attach;
 mod check;
 mod completions;

@@ -1,12 +1,71 @@
-//! `ao up`: start enabled agents, services and the watchdog; what runs already is left alone.
+//! `ao up`: use or create. What runs already is left alone.
 
-use super::Globals;
+use super::{Globals, act, load_config};
+use crate::report::act::{Line, Verdict};
+use crate::run::prepare::Overrides;
+use crate::run::project::{self, Project};
+use crate::run::request;
+use crate::supervise::event::Request;
 use crate::ui::failure::Failure;
+use crate::ui::{exit, print};
 
 /// Start enabled agents, services and the watchdog; what runs already is left alone.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Only these agents or services (a disabled one too); the watchdog is not started then.
+    names: Vec<String>,
+    /// Restart exactly the agents whose config changed since they were started.
+    #[arg(long, conflicts_with = "names")]
+    apply: bool,
+}
 
-pub(crate) fn run(_args: Args, _globals: &Globals) -> Result<u8, Failure> {
-    Err(Failure::failed("`ao up` is not built yet"))
+pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
+    let config = load_config(globals)?;
+    let named = act::named(&config, &args.names)?;
+    act::refuse_inside_agent("up")?;
+    let project = Project::open(config).map_err(|error| act::failure(&error))?;
+    crate::sys::tmux::version().map_err(|error| Failure::from_error(exit::USAGE, &error))?;
+    project::raise_limits();
+    let overrides = Overrides::from_variables(project::variables());
+    let mut lines = Vec::new();
+    if args.apply {
+        lines.extend(apply(&project)?);
+    }
+    let bare = named.is_empty();
+    let units = if bare { act::all_units(&project.config) } else { named };
+    let request = Request::Up { units, by_name: !bare };
+    let outcomes = request::ask(&project, request, overrides)
+        .map_err(|error| Failure::from_error(exit::FAILED, &error))?;
+    let applied: Vec<String> = lines.iter().map(|line: &Line| line.name.clone()).collect();
+    lines.extend(Line::all(&outcomes).into_iter().filter(|line| !applied.contains(&line.name)));
+    if bare {
+        lines.push(watchdog(&project)?);
+    }
+    act::show(&lines, globals);
+    let well = lines.iter().all(|line| line.verdict != Verdict::Failed);
+    if well && !globals.quiet && !globals.json {
+        print::err("next: `ao status`, or `ao attach NAME` to look at one");
+    }
+    Ok(if well { exit::DONE } else { exit::FAILED })
+}
+
+/// Restarts what runs with an older config.
+fn apply(project: &Project) -> Result<Vec<Line>, Failure> {
+    let survey = crate::run::survey::survey(project);
+    let changed = survey.fleet.units.values().filter(|unit| unit.config_changed());
+    let units = changed.map(|unit| unit.spec.name.clone()).collect();
+    let request = Request::Restart { units, fresh: false };
+    let outcomes = request::ask(project, request, Overrides::default())
+        .map_err(|error| Failure::from_error(exit::FAILED, &error))?;
+    Ok(Line::all(&outcomes))
+}
+
+/// Opens the watchdog's session unless one runs; waits until it is at work.
+fn watchdog(project: &Project) -> Result<Line, Failure> {
+    let name = "watchdog".to_owned();
+    match crate::run::watchdog::begin(project) {
+        Ok(true) => Ok(Line { name, verdict: Verdict::Started, why: None }),
+        Ok(false) => Ok(Line { name, verdict: Verdict::AlreadyRunning, why: None }),
+        Err(error) => Err(act::failure(&error)),
+    }
 }
