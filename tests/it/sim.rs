@@ -127,7 +127,7 @@ impl Sim {
         sim
     }
 
-    fn log(&mut self, line: String) {
+    fn log(&mut self, line: &str) {
         if self.told.len() == 40 {
             self.told.pop_front();
         }
@@ -194,10 +194,10 @@ impl Sim {
         let actions = decide(&mut self.fleet, event, now);
         let mut line = format!("{event:?}");
         line.truncate(300);
-        self.log(line);
+        self.log(&line);
         for action in &actions {
             self.actions += 1;
-            self.log(format!("    -> {action:?}"));
+            self.log(&format!("    -> {action:?}"));
         }
         self.trace = format!("{actions:?}")
             .bytes()
@@ -283,7 +283,7 @@ impl Sim {
 
     /// The supervisor is killed before it acted; another takes over from what was stored.
     fn killed(&mut self, before: Fleet, memory: Memory, saves: bool) {
-        self.log("the supervisor is killed".to_owned());
+        self.log("the supervisor is killed");
         if saves {
             self.save_wanted();
         }

@@ -16,7 +16,7 @@ impl Sim {
         let unit = self.world.any_unit();
         let kind = self.world.random.within(0, 25);
         let long = self.world.random.within(1_000, 400_000);
-        self.log(format!("fault {kind} for {unit}, {long} ms"));
+        self.log(&format!("fault {kind} for {unit}, {long} ms"));
         match kind {
             0..=4 => {
                 let death = match self.world.random.within(0, 5) {
