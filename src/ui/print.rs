@@ -71,3 +71,12 @@ pub(crate) fn paint(text: &str, tone: Tone, colored: bool) -> String {
     };
     if colored { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
 }
+
+/// The terminal's width, when stdout is one.
+pub(crate) fn width() -> Option<usize> {
+    let stdout = std::io::stdout();
+    if !stdout.is_terminal() {
+        return None;
+    }
+    rustix::termios::tcgetwinsize(&stdout).ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 0)
+}

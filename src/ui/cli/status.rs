@@ -1,12 +1,145 @@
-//! `ao status`: one table: every agent and service, the phase, the watchdog's health.
+//! `ao status`: one table of everything, most urgent first.
 
-use super::Globals;
+use std::time::Duration;
+
+use super::{Globals, load_config};
+use crate::base::human;
+use crate::base::now::Now;
+use crate::report::status::{Status, UnitStatus};
+use crate::run::project::Project;
+use crate::run::survey;
+use crate::sys::clock;
 use crate::ui::failure::Failure;
+use crate::ui::print::{self, Tone};
+use crate::ui::{exit, table};
 
 /// One table: every agent and service, the phase, the watchdog's health.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Draw again every second until interrupted.
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
+    /// Exit 3 when something needs a person or does not run as wanted.
+    #[arg(long)]
+    check: bool,
+}
 
-pub(crate) fn run(_args: Args, _globals: &Globals) -> Result<u8, Failure> {
-    Err(Failure::failed("`ao status` is not built yet"))
+pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
+    loop {
+        let project = Project::peek(load_config(globals)?);
+        let status = survey::status(&project);
+        if globals.json {
+            let text = serde_json::to_string(&status).expect("a document of strings and numbers");
+            print::out(&text);
+        } else {
+            if args.watch {
+                print::out("\u{1b}[H\u{1b}[2J");
+            }
+            for line in render(&status, clock::now(), print::colored(globals)) {
+                print::out(&line);
+            }
+        }
+        if !args.watch {
+            let well = !args.check || is_well(&status);
+            return Ok(if well { exit::DONE } else { exit::NOT_SO });
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// Nothing waits for a person, everything wanted runs, and the watchdog is at work.
+fn is_well(status: &Status) -> bool {
+    let units = || status.agents.iter().chain(&status.services);
+    let runs = |unit: &UnitStatus| !unit.wanted || unit.pid.is_some() || unit.state == "done";
+    status.watchdog.running
+        && status.watchdog.config_problem.is_none()
+        && status.unknown.is_none()
+        && units().all(|unit| !unit.needs_person && runs(unit))
+}
+
+fn render(status: &Status, now: Now, colored: bool) -> Vec<String> {
+    let mut units: Vec<&UnitStatus> = status.agents.iter().chain(&status.services).collect();
+    units.sort_by_key(|unit| urgency(unit));
+    let columns =
+        ["NAME", "KIND", "BACKEND", "MODEL", "WATCH", "STATE", "SINCE", "RESTARTS", "LAST EVENT"];
+    let mut rows = vec![columns.map(|title| (title.to_owned(), Tone::Dim)).to_vec()];
+    rows.extend(units.into_iter().map(|unit| row(unit, now)));
+    let mut lines = table::render(&rows, &[7], colored, print::width());
+    if let Some(unknown) = &status.unknown {
+        let text = format!("tmux did not answer, so what is shown may be old: {unknown}");
+        lines.push(print::paint(&text, Tone::Warn, colored));
+    }
+    if let Some(phase) = &status.phase {
+        lines.push(format!("phase {} of {}: {}", phase.index + 1, phase.count, phase.id));
+    }
+    lines.extend(watchdog(status, colored));
+    lines
+}
+
+fn watchdog(status: &Status, colored: bool) -> Vec<String> {
+    let watchdog = &status.watchdog;
+    let mut lines = Vec::new();
+    lines.push(match (watchdog.pid, watchdog.age_s) {
+        (Some(pid), Some(age)) => format!(
+            "watchdog runs (process {pid}), last wrote its state {} ago",
+            human::duration(Duration::from_secs(age))
+        ),
+        (Some(pid), None) => format!("watchdog runs (process {pid})"),
+        (None, _) => {
+            let text = "watchdog is not running: nothing is healed; `ao up` starts it";
+            print::paint(text, Tone::Warn, colored)
+        }
+    });
+    if let Some(problem) = &watchdog.config_problem {
+        let text = "the config does not load; the last good one stays in force:";
+        lines.push(print::paint(text, Tone::Bad, colored));
+        lines.extend(problem.lines().map(|line| format!("  {line}")));
+    }
+    lines
+}
+
+fn urgency(unit: &UnitStatus) -> u8 {
+    match unit.state.as_str() {
+        _ if unit.needs_person => 0,
+        "dead" | "unknown" | "overloaded" | "limited" => 1,
+        "disabled" | "not started" | "done" => 3,
+        _ => 2,
+    }
+}
+
+fn row(unit: &UnitStatus, now: Now) -> Vec<(String, Tone)> {
+    let tone = match unit.state.as_str() {
+        "failed" | "fatal" | "dead" => Tone::Bad,
+        "waiting" | "limited" | "overloaded" | "unknown" => Tone::Warn,
+        "working" | "running" | "idle" => Tone::Good,
+        _ => Tone::Dim,
+    };
+    let mut state = unit.state.clone();
+    if unit.config_changed {
+        state.push_str(" (config changed)");
+    }
+    if unit.kind == "removed" {
+        state.push_str(" (not in the config)");
+    }
+    let plain = |text: &str| (text.to_owned(), Tone::Plain);
+    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    vec![
+        plain(&unit.name),
+        plain(&unit.kind),
+        plain(&or_dash(&unit.backend)),
+        plain(&or_dash(&unit.model)),
+        plain(&unit.watch),
+        (state, tone),
+        plain(&since(unit.since.as_deref(), now)),
+        plain(&unit.restarts.to_string()),
+        (or_dash(&unit.last_event), Tone::Dim),
+    ]
+}
+
+fn since(at: Option<&str>, now: Now) -> String {
+    let at = at.and_then(|at| chrono::DateTime::parse_from_rfc3339(at).ok());
+    at.map_or_else(
+        || "-".to_owned(),
+        |at| human::duration((now.wall - at.to_utc()).to_std().unwrap_or_default()),
+    )
 }
