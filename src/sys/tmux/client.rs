@@ -254,7 +254,7 @@ impl Connection {
             match self.events.recv_timeout(end.since(clock::now().mono)) {
                 Ok(Event::Attached { .. }) => return Ok(()),
                 Ok(Event::Block { text, failed: true, .. }) => {
-                    text.trim_end().clone_into(&mut said)
+                    text.trim_end().clone_into(&mut said);
                 }
                 Ok(Event::Stray { line }) => said = line,
                 Ok(
