@@ -237,12 +237,39 @@ impl Connection {
             });
         }
         let mut connection = Self { child, input, events, key: uuid::Uuid::new_v4(), asked: 0 };
+        connection.attached()?;
         let lost = |broken| match broken {
             Broken::Refused(error) => error,
             Broken::Lost(message) => TmuxError::Unreachable { message },
         };
-        connection.ask(&List::of(&["refresh-client"])).map_err(lost)?;
+        connection.ask(&List::of(&["display-message", "-p", ""])).map_err(lost)?;
         Ok(connection)
+    }
+
+    /// Waits for the attach: a command that comes before it finds no client and fails.
+    fn attached(&mut self) -> Result<(), TmuxError> {
+        let end = clock::now().mono.plus(ANSWER_WITHIN);
+        let mut said = String::new();
+        loop {
+            match self.events.recv_timeout(end.since(clock::now().mono)) {
+                Ok(Event::Attached { .. }) => return Ok(()),
+                Ok(Event::Block { text, failed: true, .. }) => {
+                    text.trim_end().clone_into(&mut said);
+                }
+                Ok(Event::Stray { line }) => said = line,
+                Ok(
+                    Event::Block { failed: false, .. }
+                    | Event::SessionsChanged
+                    | Event::WindowClosed { .. }
+                    | Event::Subscription { .. }
+                    | Event::Other { .. },
+                ) => {}
+                Ok(Event::Exit { .. }) | Err(_) => {
+                    let message = format!("cannot attach in control mode: {said}");
+                    return Err(TmuxError::Unreachable { message });
+                }
+            }
+        }
     }
 
     fn ask(&mut self, list: &List) -> Result<String, Broken> {
