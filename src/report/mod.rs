@@ -1,5 +1,6 @@
 //! View models: what status, explain and events show, without formatting.
 
 pub mod act;
+pub mod explain;
 pub mod log_text;
 pub mod status;

@@ -21,3 +21,15 @@ fn mono() -> Mono {
     let millis = u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000;
     Mono(seconds.saturating_mul(1_000).saturating_add(millis))
 }
+
+/// The zone of this machine: `$TZ` when it names one, else what `/etc/localtime` points to, else UTC.
+pub fn zone() -> chrono_tz::Tz {
+    let named = std::env::var("TZ").ok();
+    let linked = || {
+        let target = std::fs::read_link("/etc/localtime").ok()?;
+        let text = target.to_str()?;
+        text.split_once("zoneinfo/").map(|(_, name)| name.to_owned())
+    };
+    let name = named.filter(|name| !name.is_empty()).or_else(linked).unwrap_or_default();
+    name.trim_start_matches(':').parse().unwrap_or(chrono_tz::UTC)
+}

@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
-use super::Globals;
+use super::{Globals, explain_unit};
 use crate::backend::detect_preset;
 use crate::base::suggest;
+use crate::limits;
 use crate::screen::capture::Screen;
 use crate::screen::detect::{Detector, PaneHints};
 use crate::screen::{Composer, PaneState, Reading};
+use crate::sys::clock;
 use crate::ui::exit;
 use crate::ui::failure::Failure;
 use crate::ui::print::{self, Tone};
@@ -58,25 +60,25 @@ pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
     let Args { name, screen, backend, view } = args;
     match (screen, backend, name) {
         (Some(file), Some(backend), _) => of_screen(&file, &backend, &view, globals),
-        (_, _, Some(name)) => by_name(&name, globals),
+        (_, _, Some(name)) => explain_unit::run(&name, globals),
         _ => Err(Failure::usage(
             "name an agent, or a saved screen with `--screen FILE --backend NAME`",
         )),
     }
 }
 
-/// What the watchdog last decided about an agent.
-fn by_name(name: &str, _globals: &Globals) -> Result<u8, Failure> {
-    Err(Failure::failed(format!("`ao explain {name}` is not built yet")))
-}
-
-/// When the limit that a reading shows is over, as far as its text says.
+/// When the limit that a reading shows is over, as far as its text says: the printed instant.
+///
+/// Without `--now` and `--zone` this machine's clock and zone stand in.
 fn limit_until(
-    _reading: &Reading,
-    _zone: Option<Tz>,
-    _now: Option<DateTime<Utc>>,
+    reading: &Reading,
+    zone: Option<Tz>,
+    now: Option<DateTime<Utc>>,
 ) -> Option<DateTime<Utc>> {
-    None
+    let now = now.unwrap_or_else(|| clock::now().wall);
+    let zone = zone.unwrap_or_else(clock::zone);
+    let (_, reset) = limits::read_judged(&reading.evidence_text(), now, zone);
+    reset.map(|reset| reset.at)
 }
 
 /// The compiled rules of a preset.

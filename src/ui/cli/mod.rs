@@ -9,6 +9,7 @@ mod doctor;
 mod down;
 mod events;
 mod explain;
+mod explain_unit;
 mod init;
 mod logs;
 mod man;
