@@ -284,6 +284,12 @@ impl Delivery {
             self.phase = Phase::Submitting { hash: reading.map_or(0, |reading| reading.live_hash) };
             return DeliveryAct::Submit;
         }
+        // The box emptied between two submit keys: the earlier one came through late.
+        if self.submits > 0 && standing == Some(Standing::Nothing) {
+            let hash = reading.map_or(0, |reading| reading.live_hash);
+            self.phase = Phase::Submitted { at: now, gone_since: Some(now), hash };
+            return DeliveryAct::Wait(now.plus(STEADY));
+        }
         // An obstacle that went away gives the text its time to appear once more.
         let at = if obstacle.is_some() { now } else { at };
         self.phase = Phase::Pasted { at, seen, obstacle: None };
