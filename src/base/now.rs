@@ -18,6 +18,7 @@ pub struct Mono(pub u64);
 
 impl Mono {
     /// The instant `after` this one; saturates at the end of time.
+    #[must_use]
     pub fn plus(self, after: Duration) -> Self {
         Self(self.0.saturating_add(millis(after)))
     }

@@ -140,6 +140,7 @@ pub fn status(fleet: &Fleet, config: &Config, found: &Found, now: Now) -> Status
     }
 }
 
+#[derive(Clone, Copy)]
 enum Of<'a> {
     Agent(&'a Agent),
     Service(&'a str, &'a str, bool),

@@ -269,7 +269,7 @@ impl Engine {
         for action in actions {
             match action {
                 Action::Start { unit, attempt, fresh, cause: _ } => {
-                    starts.push((unit, attempt, fresh))
+                    starts.push((unit, attempt, fresh));
                 }
                 Action::Stop { unit, attempt, cause: _ } => stops.push((unit, attempt)),
                 Action::Look => look = true,
@@ -567,8 +567,8 @@ impl Engine {
             let Some(capture) = captures.iter().find(|capture| capture.pane == facts.pane) else {
                 continue;
             };
-            let captured = Captured { attempt, activity: facts.activity, at_wall_secs: wall };
-            self.captured.insert(name.clone(), captured);
+            let seen = Captured { attempt, activity: facts.activity, at_wall_secs: wall };
+            self.captured.insert(name.clone(), seen);
             let Some(reading) = self.read_text(&name, &capture.text, &facts) else { continue };
             self.feed(Event::Read { unit: name, attempt, reading });
         }

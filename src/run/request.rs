@@ -61,14 +61,14 @@ pub fn ask(
     let environment = project::caller_environment();
     match project.act_lock(ANSWER_WITHIN)? {
         None => hand_over(project, request, environment, overrides),
-        Some(_lock) => act(project, request, environment, overrides),
+        Some(_lock) => act(project, &request, environment, overrides),
     }
 }
 
 /// Carries the request out in this process; the act lock is held by the caller.
 fn act(
     project: &Project,
-    request: Request,
+    request: &Request,
     environment: BTreeMap<String, String>,
     overrides: Overrides,
 ) -> Result<BTreeMap<UnitName, Outcome>, RequestError> {
@@ -86,7 +86,7 @@ fn act(
     record_server(project, &engine);
     match engine.answers.iter().find(|answer| answer.id == id) {
         Some(answer) => Ok(answer.outcomes.clone()),
-        None => Err(RequestError::Unsettled(names(&request))),
+        None => Err(RequestError::Unsettled(names(request))),
     }
 }
 

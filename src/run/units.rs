@@ -62,7 +62,7 @@ fn service_spec(config: &Config, service: &Service) -> UnitSpec {
     }
 }
 
-/// Changes when anything the start depends on changes. SipHash with fixed keys: stable within one build.
+/// Changes when anything the start depends on changes. `SipHash` with fixed keys: stable within one build.
 fn digest(text: &str) -> u64 {
     let mut hasher = std::hash::DefaultHasher::new();
     text.hash(&mut hasher);

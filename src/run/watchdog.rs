@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use super::engine::Engine;
@@ -156,7 +156,7 @@ impl Loop {
                 self.engine.save(clock::now());
                 return Ok(Ended::Told);
             }
-            self.tick()?;
+            self.tick();
             if self.must_hand_over() {
                 return self.hand_over();
             }
@@ -165,7 +165,7 @@ impl Loop {
     }
 
     /// Everything that is due now.
-    fn tick(&mut self) -> Result<(), WatchdogError> {
+    fn tick(&mut self) {
         let now = clock::now().mono;
         self.engine.take_outcomes();
         self.engine.take_kickoffs();
@@ -192,7 +192,6 @@ impl Loop {
         self.answer();
         self.record_server();
         self.watch_pids();
-        Ok(())
     }
 
     /// Waits for the next deadline or whatever comes before it.
@@ -205,10 +204,7 @@ impl Loop {
             left = left.min(Duration::from_millis(20));
         }
         let first = self.wakes.recv_timeout(left.max(Duration::from_millis(1)));
-        let mut wake = match first {
-            Ok(wake) => Some(wake),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        };
+        let mut wake = first.ok();
         let now = clock::now().mono;
         while let Some(found) = wake {
             match found {

@@ -277,16 +277,16 @@ pub fn down(unit: &mut Unit, now: Now, out: &mut Vec<Action>) -> Option<Outcome>
         unit.life = Life::NotStarted;
     }
     match &mut unit.life {
-        Life::Running { .. } | Life::Starting { .. } => {
-            stop(unit, Then::Rest, "asked for by `ao down`", now, out);
-            None
-        }
         Life::Stopping { then, .. } => {
             *then = Then::Rest;
             None
         }
-        // Its last words may still stand in a dead pane: that session goes too.
-        Life::Dead { .. } | Life::Failed { .. } | Life::Done { .. } => {
+        // The last words of an ended one may still stand in a dead pane: that session goes too.
+        Life::Running { .. }
+        | Life::Starting { .. }
+        | Life::Dead { .. }
+        | Life::Failed { .. }
+        | Life::Done { .. } => {
             stop(unit, Then::Rest, "asked for by `ao down`", now, out);
             None
         }

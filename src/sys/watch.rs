@@ -28,21 +28,21 @@ impl FileWatch {
         folder: &Path,
         changed: impl FnMut() + Send + 'static,
     ) -> Result<Self, WatchError> {
-        Self::watch(folder.to_owned(), None, changed)
+        Self::watch(folder, None, changed)
     }
 
     /// Calls `changed` from a thread of its own, often several times for one change.
     pub fn start(file: &Path, changed: impl FnMut() + Send + 'static) -> Result<Self, WatchError> {
         let folder = match file.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            Some(_) | None => PathBuf::from("."),
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            Some(_) | None => Path::new("."),
         };
         Self::watch(folder, file.file_name().map(std::ffi::OsStr::to_owned), changed)
     }
 
     /// `name`: only this file of the folder counts.
     fn watch(
-        folder: PathBuf,
+        folder: &Path,
         name: Option<std::ffi::OsString>,
         mut changed: impl FnMut() + Send + 'static,
     ) -> Result<Self, WatchError> {
@@ -58,9 +58,9 @@ impl FileWatch {
                 changed();
             }
         };
-        let failed = |cause| WatchError { folder: folder.clone(), cause };
+        let failed = |cause| WatchError { folder: folder.to_owned(), cause };
         let mut watcher = notify::recommended_watcher(heard).map_err(failed)?;
-        watcher.watch(&folder, RecursiveMode::NonRecursive).map_err(failed)?;
+        watcher.watch(folder, RecursiveMode::NonRecursive).map_err(failed)?;
         Ok(Self { _watcher: watcher })
     }
 

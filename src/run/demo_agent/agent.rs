@@ -15,7 +15,7 @@ use super::truth::Fact;
 use crate::base::now::Mono;
 
 /// How long an unscripted answer takes.
-const ANSWER: Duration = Duration::from_millis(1_000);
+const ANSWER: Duration = Duration::from_secs(1);
 /// A second Ctrl-C within this ends the agent.
 const INTERRUPT_TWICE: Duration = Duration::from_secs(1);
 /// Letters of a message that an answer repeats.
@@ -352,7 +352,7 @@ impl Agent {
                 self.doing = Doing::Asked;
             }
             Step::AskOnPaste { text, closes_after } => {
-                self.ask_on_paste = Some((text, closes_after))
+                self.ask_on_paste = Some((text, closes_after));
             }
             Step::Limit { phrase, resumes_after } => self.limit(now, &phrase, resumes_after),
             Step::Overload => {

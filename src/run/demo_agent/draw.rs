@@ -224,14 +224,14 @@ mod tests {
             true,
             None,
             "",
-            &expect![[r#"
+            &expect![[r"
 
             ✻ Working… (3s · ↓ 21 tokens)
 
             (rule)
             ❯~
             (rule)
-              ⏵⏵ bypass permissions on (shift+tab to cycle) · esc to interrupt"#]],
+              ⏵⏵ bypass permissions on (shift+tab to cycle) · esc to interrupt"]],
         );
     }
 
@@ -241,14 +241,14 @@ mod tests {
             true,
             None,
             "half",
-            &expect![[r#"
+            &expect![[r"
 
             ✻ Working… (3s · ↓ 21 tokens)
 
             (rule)
             ❯~half
             (rule)
-              ⏵⏵ bypass permissions on (shift+tab to cycle)"#]],
+              ⏵⏵ bypass permissions on (shift+tab to cycle)"]],
         );
     }
 
@@ -258,14 +258,14 @@ mod tests {
             false,
             Some("Do you want to proceed?"),
             "half",
-            &expect![[r#"
+            &expect![[r"
 
             (rule)
             Do you want to proceed?
             ❯ 1. Yes
               2. No
 
-             Esc to cancel · Tab to amend"#]],
+             Esc to cancel · Tab to amend"]],
         );
     }
 }

@@ -81,12 +81,11 @@ fn next_key(bytes: &[u8]) -> Option<(Key, usize)> {
 
 fn sequence(bytes: &[u8]) -> Option<(Key, usize)> {
     match bytes.get(1) {
-        None => Some((Key::Escape, 1)),
         Some(b'[' | b'O') => {
             let end = bytes.iter().skip(2).position(|byte| (0x40..0x7f).contains(byte))? + 3;
             Some((Key::Other(String::from_utf8_lossy(&bytes[1..end]).into_owned()), end))
         }
-        Some(_) => Some((Key::Escape, 1)),
+        None | Some(_) => Some((Key::Escape, 1)),
     }
 }
 

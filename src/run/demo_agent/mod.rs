@@ -12,6 +12,7 @@ mod terminal;
 mod truth;
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -149,7 +150,7 @@ impl Session {
     fn begin(&mut self, name: &str) -> Result<u8, DemoError> {
         let terminal = |cause| DemoError::Terminal { cause };
         self.fact("start", name);
-        self.terminal.write(&format!("\x1b]0;✳ {name}\x07")).map_err(terminal)?;
+        Terminal::write(&format!("\x1b]0;✳ {name}\x07")).map_err(terminal)?;
         let mut input = Input::default();
         let mut whole = true;
         loop {
@@ -198,9 +199,7 @@ impl Session {
         for wish in self.agent.take_wishes() {
             match wish {
                 Wish::Record(fact) => drop(self.truth.write(&fact)),
-                Wish::Title(title) => self
-                    .terminal
-                    .write(&format!("\x1b]0;{title}\x07"))
+                Wish::Title(title) => Terminal::write(&format!("\x1b]0;{title}\x07"))
                     .map_err(|cause| DemoError::Terminal { cause })?,
                 Wish::SpawnChild => {
                     let pid = spawn_child().map_err(|cause| DemoError::Child { cause })?;
@@ -247,7 +246,8 @@ impl Session {
         } else {
             frame.push('\r');
             if self.drawn.len() > 1 {
-                frame.push_str(&format!("\x1b[{}A", self.drawn.len() - 1));
+                let up = self.drawn.len() - 1;
+                write!(frame, "\x1b[{up}A").expect("text takes any text");
             }
             frame.push_str("\x1b[J");
             for item in items {
@@ -260,7 +260,7 @@ impl Session {
             frame.push_str(&live.join("\r\n"));
         }
         self.drawn = live;
-        self.terminal.write(&frame)
+        Terminal::write(&frame)
     }
 }
 

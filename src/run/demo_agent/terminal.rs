@@ -43,8 +43,8 @@ impl Terminal {
         }
         tcsetattr(stdin(), OptionalActions::Now, &raw)?;
         let terminal = Self { saved, fullscreen, signals };
-        terminal.write(if fullscreen { "\x1b[?1049h\x1b[H" } else { "" })?;
-        terminal.write(ENTER)?;
+        Self::write(if fullscreen { "\x1b[?1049h\x1b[H" } else { "" })?;
+        Self::write(ENTER)?;
         Ok(terminal)
     }
 
@@ -55,7 +55,7 @@ impl Terminal {
         size.map_or((80, 24), |size| (usize::from(size.ws_col), usize::from(size.ws_row)))
     }
 
-    pub(super) fn write(&self, text: &str) -> io::Result<()> {
+    pub(super) fn write(text: &str) -> io::Result<()> {
         let mut rest = text.as_bytes();
         while !rest.is_empty() {
             match rustix::io::write(stdout(), rest) {
@@ -113,8 +113,8 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        drop(self.write(if self.fullscreen { "\x1b[?1049l" } else { "" }));
-        drop(self.write(LEAVE));
+        drop(Self::write(if self.fullscreen { "\x1b[?1049l" } else { "" }));
+        drop(Self::write(LEAVE));
         let _ = tcsetattr(stdin(), OptionalActions::Now, &self.saved);
     }
 }

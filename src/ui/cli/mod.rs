@@ -45,7 +45,7 @@ pub(crate) struct Cli {
 /// What every verb understands.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Globals {
-    /// The config file (default: $AO_CONFIG, ./agents.toml, then the one beside or above the `ao` launcher).
+    /// The config file (default: `$AO_CONFIG`, ./agents.toml, then the one beside or above the `ao` launcher).
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) config: Option<PathBuf>,
     /// When to colour output.
@@ -116,14 +116,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(cli: Cli) -> Result<u8, Failure> {
     let globals = cli.globals;
     match cli.verb {
-        Verb::Up(args) => up::run(args, &globals),
-        Verb::Down(args) => down::run(args, &globals),
-        Verb::Status(args) => status::run(args, &globals),
+        Verb::Up(args) => up::run(&args, &globals),
+        Verb::Down(args) => down::run(&args, &globals),
+        Verb::Status(args) => status::run(&args, &globals),
         Verb::Watchdog(args) => watchdog::run(args, &globals),
         Verb::Logs(args) => logs::run(args, &globals),
         Verb::Attach(args) => attach::run(args, &globals),
-        Verb::Send(args) => send::run(args, &globals),
-        Verb::Restart(args) => restart::run(args, &globals),
+        Verb::Send(args) => send::run(&args, &globals),
+        Verb::Restart(args) => restart::run(&args, &globals),
         Verb::Phase(args) => phase::run(args, &globals),
         Verb::Check(args) => check::run(args, &globals),
         Verb::Schema(args) => schema::run(args, &globals),

@@ -20,7 +20,7 @@ pub(crate) struct Args {
     fresh: bool,
 }
 
-pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
+pub(crate) fn run(args: &Args, globals: &Globals) -> Result<u8, Failure> {
     let config = load_config(globals)?;
     let units = act::named(&config, &args.names)?;
     act::refuse_inside_agent("restart")?;

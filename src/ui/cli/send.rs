@@ -35,7 +35,7 @@ pub(crate) struct Args {
     wait: u64,
 }
 
-pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
+pub(crate) fn run(args: &Args, globals: &Globals) -> Result<u8, Failure> {
     let config = load_config(globals)?;
     let named = act::named(&config, std::slice::from_ref(&args.name))?;
     act::refuse_inside_agent("send")?;

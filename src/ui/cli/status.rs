@@ -24,7 +24,7 @@ pub(crate) struct Args {
     check: bool,
 }
 
-pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
+pub(crate) fn run(args: &Args, globals: &Globals) -> Result<u8, Failure> {
     loop {
         let project = Project::peek(load_config(globals)?);
         let status = survey::status(&project);

@@ -19,7 +19,7 @@ pub(crate) struct Args {
     apply: bool,
 }
 
-pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
+pub(crate) fn run(args: &Args, globals: &Globals) -> Result<u8, Failure> {
     let config = load_config(globals)?;
     let named = act::named(&config, &args.names)?;
     act::refuse_inside_agent("up")?;
