@@ -27,7 +27,7 @@ use crate::screen::{Composer, PaneState, Reading};
 use crate::supervise::action::{Action, Report, What};
 use crate::supervise::decide::decide;
 use crate::supervise::event::{Event, Outcome, RequestId, StartOutcome, StopOutcome};
-use crate::supervise::state::{Fleet, Life, ServerId, Sight, UnitKind};
+use crate::supervise::state::{self, Fleet, Life, ServerId, Sight, UnitKind};
 use crate::sys::process::{self, Ending};
 use crate::sys::tmux::{Look, PaneFacts, SessionSpec, Tmux, TmuxError, World};
 use crate::sys::{clock, file};
@@ -108,7 +108,7 @@ impl Engine {
         let mut fleet = match loaded.value {
             // Monotonic times of another boot mean nothing: what they guard starts over.
             Some(snapshot) if snapshot.boot == process::boot_id() => snapshot.fleet,
-            Some(snapshot) => after_reboot(snapshot.fleet),
+            Some(snapshot) => state::after_reboot(snapshot.fleet),
             None => Fleet::default(),
         };
         fleet.sight = Sight::Never;
@@ -757,19 +757,4 @@ impl Engine {
 
 fn find_pane<'a>(world: &'a World, pane: &PaneId) -> Option<&'a PaneFacts> {
     world.panes.iter().find(|facts| facts.pane == *pane)
-}
-
-/// What is left of a fleet once the machine was restarted: wishes and counts, no monotonic times.
-fn after_reboot(mut fleet: Fleet) -> Fleet {
-    fleet.server = None;
-    fleet.brake = None;
-    for unit in fleet.units.values_mut() {
-        unit.restarts.cleared();
-        unit.reading = None;
-        let keeps = matches!(unit.life, Life::Failed { .. } | Life::Done { .. });
-        if !keeps {
-            unit.life = Life::NotStarted;
-        }
-    }
-    fleet
 }

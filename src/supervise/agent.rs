@@ -118,21 +118,14 @@ fn gone(unit: &mut Unit, death: &Death, ctx: Ctx, out: &mut Vec<Action>) -> bool
         Life::NotStarted => {
             // Wanted but not there: an interrupted `up`, or the machine was restarted.
             if unit.healed() && !unit.foreign {
-                unit.life = Life::Dead {
-                    evidence: death.clone(),
-                    since: ctx.now.wall,
-                    restart_at: Some(ctx.now.mono.plus(ctx.delay)),
-                };
+                plan_start(unit, death, ctx, out);
             }
             false
         }
-        Life::Dead { restart_at: None, evidence, since } if unit.healed() => {
+        Life::Dead { restart_at: None, evidence, .. } if unit.healed() => {
             // It became wanted while it was down.
-            unit.life = Life::Dead {
-                evidence: evidence.clone(),
-                since: *since,
-                restart_at: Some(ctx.now.mono.plus(ctx.delay)),
-            };
+            let evidence = evidence.clone();
+            plan_start(unit, &evidence, ctx, out);
             false
         }
         Life::Dead { .. } | Life::Failed { .. } | Life::Done { .. } => false,
@@ -173,6 +166,12 @@ pub fn died(unit: &mut Unit, death: &Death, ctx: Ctx, out: &mut Vec<Action>) {
         unit.life = Life::Dead { evidence: death.clone(), since: now.wall, restart_at: None };
         return;
     }
+    plan_start(unit, death, ctx, out);
+}
+
+/// It is down and wanted: when it starts again, if at all.
+fn plan_start(unit: &mut Unit, death: &Death, ctx: Ctx, out: &mut Vec<Action>) {
+    let now = ctx.now;
     match unit.restarts.next(now.mono, unit.spec.max_restarts, seed(unit)) {
         Next::At(at) => {
             let at = Mono(at.0.max(now.mono.plus(ctx.delay).0));

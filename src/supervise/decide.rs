@@ -55,13 +55,14 @@ pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
         Event::Requested { id, request } => requested(fleet, id, request, now, &mut out),
         Event::Tick => {}
     }
-    if fleet.brake.as_ref().is_some_and(|brake| brake.look_again_at <= now.mono) {
-        // Once per deadline: the look that follows settles the brake.
-        if matches!(event, Event::Tick) {
-            out.push(Action::Look);
+    match &mut fleet.brake {
+        Some(brake) if brake.look_again_at <= now.mono => {
+            if matches!(event, Event::Tick) && !brake.asked {
+                brake.asked = true;
+                out.push(Action::Look);
+            }
         }
-    } else {
-        due(fleet, now, &mut out);
+        Some(_) | None => due(fleet, now, &mut out),
     }
     answer(fleet, &mut out);
     out
@@ -141,8 +142,8 @@ fn looked(
     if mass {
         match &fleet.brake {
             None => {
-                fleet.brake =
-                    Some(Brake { look_again_at: now.mono.plus(MASS_DEATH_PAUSE), dead, running });
+                let look_again_at = now.mono.plus(MASS_DEATH_PAUSE);
+                fleet.brake = Some(Brake { look_again_at, asked: false, dead, running });
                 out.push(report(
                     None,
                     What::MassDeath,

@@ -72,6 +72,9 @@ pub enum Sight {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Brake {
     pub look_again_at: Mono,
+    /// The second look was asked for; once is enough, however late it comes.
+    #[serde(default)]
+    pub asked: bool,
     pub dead: usize,
     pub running: usize,
 }
@@ -289,6 +292,31 @@ impl Unit {
         self.is_running()
             && self.launched_digest.is_some_and(|launched| launched != self.spec.launch_digest)
     }
+}
+
+/// What is left of a fleet once the machine was restarted: wishes and verdicts, no monotonic times.
+///
+/// Nothing of it runs any more. Wanted units come back at the first look, without their old restarts.
+pub fn after_reboot(mut fleet: Fleet) -> Fleet {
+    fleet.server = None;
+    fleet.sight = Sight::Never;
+    fleet.brake = None;
+    for unit in fleet.units.values_mut() {
+        unit.restarts.cleared();
+        unit.reading = None;
+        unit.mismatched_looks = 0;
+        unit.foreign = false;
+        unit.launched_digest = None;
+        match unit.life {
+            Life::Failed { .. } | Life::Done { .. } => {}
+            Life::NotStarted
+            | Life::Starting { .. }
+            | Life::Running { .. }
+            | Life::Stopping { .. }
+            | Life::Dead { .. } => unit.life = Life::NotStarted,
+        }
+    }
+    fleet
 }
 
 mod duration_ms {

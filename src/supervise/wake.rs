@@ -21,6 +21,6 @@ pub fn next(fleet: &Fleet) -> Option<Mono> {
                 | Life::Done { .. } => None,
             }
         });
-    let brake = fleet.brake.as_ref().map(|brake| brake.look_again_at);
+    let brake = fleet.brake.as_ref().filter(|brake| !brake.asked).map(|brake| brake.look_again_at);
     restarts.chain(brake).min()
 }
