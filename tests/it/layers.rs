@@ -340,6 +340,11 @@ fn every_file_keeps_to_its_layer() {
         if file.extension().is_none_or(|extension| extension != "rs") {
             continue;
         }
+        // The tests of a module may ask the real world (a shell proves the quoting).
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        if name.ends_with("_tests.rs") || name == "tests.rs" {
+            continue;
+        }
         seen += 1;
         let path = file.strip_prefix(&source).unwrap().to_string_lossy().replace('\\', "/");
         found.extend(complaints(&layers, &path, &read(&file)));
