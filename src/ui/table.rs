@@ -14,7 +14,11 @@ pub(crate) fn render(
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|column| {
-            rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.0.width()).max().unwrap_or(0)
+            rows.iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.0.width())
+                .max()
+                .unwrap_or(0)
         })
         .collect();
     rows.iter().map(|row| line(row, &widths, right, colored, width)).collect()

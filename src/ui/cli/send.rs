@@ -105,7 +105,8 @@ fn say(name: &str, outcome: &Outcome, globals: &Globals) -> Result<u8, Failure> 
         Outcome::Unknown { why } => ("unknown", Some(why)),
     };
     if globals.json {
-        let document = serde_json::json!({ "version": 1, "name": name, "outcome": word, "why": why });
+        let document =
+            serde_json::json!({ "version": 1, "name": name, "outcome": word, "why": why });
         print::out(&document.to_string());
         return Ok(if why.is_none() { exit::DONE } else { exit::FAILED });
     }
