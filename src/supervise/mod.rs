@@ -12,3 +12,6 @@ pub mod state;
 pub mod wake;
 
 pub mod restart;
+
+#[cfg(test)]
+mod tests;

@@ -34,10 +34,30 @@ enum Happening {
     Fault,
     LookNow(u64),
     StaleLook(Event),
-    /// An action takes effect now and its outcome is told; the number is the supervisor's incarnation.
+    /// An action takes effect now; the number is the supervisor's incarnation.
     Perform(u64, Action),
+    /// What came of an action, or was read, and was long on its way.
+    Told(u64, Event),
     Tick(u64),
     Crash(UnitName, u32),
+}
+
+/// One line of the story that is told when a rule breaks; put into words only then.
+#[derive(Debug)]
+enum Line {
+    Words(String),
+    Heard(Event, Vec<Action>),
+}
+
+/// What the rules need to know of a unit as it was before the event.
+#[derive(Debug, Clone, Copy)]
+struct Before {
+    stopping: bool,
+    /// A person waits for the start that follows its stop.
+    asked: bool,
+    starting: bool,
+    foreign: bool,
+    healed: bool,
 }
 
 /// Restarts of the last hour, and who was asked to stay down.
@@ -64,7 +84,7 @@ struct Sim {
     misled_until: u64,
     down: BTreeSet<UnitName>,
     restarts: BTreeMap<UnitName, Vec<u64>>,
-    told: VecDeque<String>,
+    told: VecDeque<(u64, Line)>,
     events: u64,
     actions: u64,
     trace: u64,
@@ -127,11 +147,28 @@ impl Sim {
         sim
     }
 
-    fn log(&mut self, line: &str) {
+    fn log(&mut self, line: Line) {
         if self.told.len() == 40 {
             self.told.pop_front();
         }
-        self.told.push_back(format!("{:>10} {line}", self.world.mono));
+        self.told.push_back((self.world.mono, line));
+    }
+
+    fn story(&self) -> String {
+        let mut story = String::new();
+        for (at, line) in &self.told {
+            match line {
+                Line::Words(words) => story.push_str(&format!("{at:>10} {words}\n")),
+                Line::Heard(event, actions) => {
+                    let event: String = format!("{event:?}").chars().take(300).collect();
+                    story.push_str(&format!("{at:>10} {event}\n"));
+                    for action in actions {
+                        story.push_str(&format!("{at:>10}     -> {action:?}\n"));
+                    }
+                }
+            }
+        }
+        story
     }
 
     fn push(&mut self, at: u64, happening: Happening) {
@@ -149,20 +186,22 @@ impl Sim {
     #[track_caller]
     fn ensure(&self, holds: bool, rule: impl FnOnce() -> String) {
         if !holds {
-            let told: Vec<&str> = self.told.iter().map(String::as_str).collect();
-            panic!("seed {}: {}\n{}\n{:#?}", self.seed, rule(), told.join("\n"), self.fleet.units);
+            panic!("seed {}: {}\n{}{:#?}", self.seed, rule(), self.story(), self.fleet.units);
         }
     }
 
     fn configure(&mut self) {
         let units = self.world.specs.clone();
         let wanted = self.world.wanted_file.clone();
-        self.deliver(&Event::Configured { units, wanted });
+        self.deliver(Event::Configured { units, wanted });
     }
 
     fn look(&mut self) {
         let seen = self.world.look();
-        self.deliver(&seen);
+        self.deliver(seen);
+        if self.fleet.brake.is_none() {
+            self.world.all_known();
+        }
         if self.world.tmux_fails() {
             return;
         }
@@ -174,7 +213,8 @@ impl Sim {
                 && (known != Some(reading.state) || reading.state == PaneState::Fatal)
             {
                 let attempt = unit.attempt;
-                self.deliver(&Event::Read { unit: name, attempt, reading });
+                let read = Event::Read { unit: name, attempt, reading };
+                self.tell(read);
             }
         }
     }
@@ -185,37 +225,90 @@ impl Sim {
             .is_some_and(|process| process.wrong_program || process.state == PaneState::Fatal)
     }
 
+    /// Most is told at once; some of it is long on its way, and others happen in between.
+    fn tell(&mut self, event: Event) {
+        if self.faulty && self.world.random.one_in(12) {
+            let at = self.world.mono + self.world.random.within(100, 60_000);
+            self.push(at, Happening::Told(self.epoch, event));
+        } else {
+            self.deliver(event);
+        }
+    }
+
     /// The core hears of one event; its rules are checked; what it asks for gets under way.
-    fn deliver(&mut self, event: &Event) {
+    fn deliver(&mut self, event: Event) {
         self.events += 1;
         self.ensure(self.events < 200_000, || "it goes in circles".to_owned());
-        let before = self.fleet.clone();
+        let dies = self.kill_next_in == Some(0);
+        let kept = dies.then(|| (self.fleet.clone(), (self.restarts.clone(), self.down.clone())));
+        let outdated = self.outdated(&event);
+        let before = self.before();
         let now = self.now();
-        let actions = decide(&mut self.fleet, event, now);
-        let mut line = format!("{event:?}");
-        line.truncate(300);
-        self.log(&line);
-        for action in &actions {
-            self.actions += 1;
-            self.log(&format!("    -> {action:?}"));
-        }
-        self.trace = format!("{actions:?}")
-            .bytes()
-            .fold(self.trace, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        let memory = (self.restarts.clone(), self.down.clone());
-        self.check(&before, event, &actions);
-        if let Some(left) = self.kill_next_in.as_mut() {
-            if *left == 0 {
-                self.kill_next_in = None;
-                let saves = actions.contains(&Action::SaveWanted);
-                self.killed(before, memory, saves);
-                return;
-            }
-            *left -= 1;
+        let actions = decide(&mut self.fleet, &event, now);
+        self.count(&actions);
+        if let Some(unit) = outdated {
+            let same = self.fleet.units.get(&unit.spec.name) == Some(&unit);
+            self.log(Line::Words(format!("{event:?}")));
+            self.ensure(same, || "what an older attempt says changed something".to_owned());
         }
         let looks = actions.contains(&Action::Look);
+        let tick = matches!(event, Event::Tick);
+        self.check(&before, &event, &actions);
+        if let Event::Started { unit, .. } = &event
+            && self.fleet.units.get(unit).is_some_and(Unit::is_running)
+        {
+            self.world.know(unit);
+        }
+        self.log(Line::Heard(event, actions.clone()));
+        if let Some((fleet, memory)) = kept {
+            self.kill_next_in = None;
+            self.killed(fleet, memory, actions.contains(&Action::SaveWanted));
+            return;
+        }
+        self.kill_next_in = self.kill_next_in.map(|left| left - 1);
         self.act(actions);
-        self.plan(event, looks);
+        self.plan(tick, looks);
+    }
+
+    /// The unit as it is, if the event speaks of an attempt that is over.
+    fn outdated(&self, event: &Event) -> Option<Unit> {
+        let (Event::Read { unit, attempt, .. }
+        | Event::Started { unit, attempt, .. }
+        | Event::Stopped { unit, attempt, .. }) = event
+        else {
+            return None;
+        };
+        self.fleet.units.get(unit).filter(|unit| unit.attempt != *attempt).cloned()
+    }
+
+    fn before(&self) -> BTreeMap<UnitName, Before> {
+        let facts = |unit: &Unit| Before {
+            stopping: matches!(unit.life, Life::Stopping { .. }),
+            asked: matches!(unit.life, Life::Stopping { then: Then::Restart, .. }),
+            starting: matches!(unit.life, Life::Starting { .. }),
+            foreign: unit.foreign,
+            healed: unit.healed(),
+        };
+        self.fleet.units.iter().map(|(name, unit)| (name.clone(), facts(unit))).collect()
+    }
+
+    /// A fingerprint of all that was ever asked for.
+    fn count(&mut self, actions: &[Action]) {
+        for action in actions {
+            self.actions += 1;
+            let (kind, unit, attempt) = match action {
+                Action::Start { unit, attempt, .. } => (1, unit.as_str(), *attempt),
+                Action::Stop { unit, attempt, .. } => (2, unit.as_str(), *attempt),
+                Action::Look => (3, "", 0),
+                Action::Report(report) => (4, report.why.as_str(), 0),
+                Action::SaveWanted => (5, "", 0),
+                Action::Answer { id, .. } => (6, id.0.as_str(), 0),
+            };
+            let bytes = unit.bytes().chain([kind]).chain(attempt.to_le_bytes());
+            self.trace = bytes.fold(self.trace ^ self.world.mono, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+        }
     }
 
     fn save_wanted(&mut self) {
@@ -253,10 +346,10 @@ impl Sim {
     }
 
     /// Wakes the loop at the next deadline, and looks again soon while anything is unsettled.
-    fn plan(&mut self, event: &Event, looks: bool) {
+    fn plan(&mut self, tick: bool, looks: bool) {
         if let Some(Mono(at)) = wake::next(&self.fleet) {
             let late = at <= self.world.mono;
-            let spins = late && matches!(event, Event::Tick) && !looks;
+            let spins = late && tick && !looks;
             self.ensure(!spins, || "a tick changed nothing and asks for another at once".into());
             let at = if late { self.world.mono + 1_000 } else { at };
             if at < self.tick_at || self.tick_at < self.world.mono {
@@ -283,14 +376,19 @@ impl Sim {
 
     /// The supervisor is killed before it acted; another takes over from what was stored.
     fn killed(&mut self, before: Fleet, memory: Memory, saves: bool) {
-        self.log("the supervisor is killed");
+        self.log(Line::Words("the supervisor is killed".to_owned()));
+        self.world.nothing_known();
         if saves {
             self.save_wanted();
         }
         // A request may be lost with the connection it came by; nobody is left to be told.
         if self.world.random.one_in(2) {
             self.fleet = before;
-            (self.restarts, self.down) = memory;
+            let (restarts, down) = memory;
+            self.restarts = restarts;
+            if !saves {
+                self.down = down;
+            }
         }
         let text = serde_json::to_string(&self.fleet).expect("plain data");
         let mut fleet: Fleet = serde_json::from_str(&text).expect("own text");
@@ -324,7 +422,7 @@ impl Sim {
         self.look();
     }
 
-    fn check(&mut self, before: &Fleet, event: &Event, actions: &[Action]) {
+    fn check(&mut self, before: &BTreeMap<UnitName, Before>, event: &Event, actions: &[Action]) {
         let broken = invariant::broken(&self.fleet);
         self.ensure(broken.is_empty(), || broken.join("; "));
         self.ensure(actions.len() <= 6 * self.fleet.units.len() + 6, || "too much at once".into());
@@ -358,21 +456,25 @@ impl Sim {
         }
     }
 
-    fn check_start(&mut self, name: &UnitName, before: &Fleet, asked: &BTreeSet<UnitName>) {
+    fn check_start(
+        &mut self,
+        name: &UnitName,
+        before: &BTreeMap<UnitName, Before>,
+        asked: &BTreeSet<UnitName>,
+    ) {
         let unit = &self.fleet.units[name];
-        self.ensure(!unit.foreign, || format!("{name} is started though its name is taken"));
+        let foreign = unit.foreign || self.world.known_foreign(name);
+        self.ensure(!foreign, || format!("{name} is started though its name is taken"));
         self.ensure(!self.down.contains(name), || format!("{name} is started after `down`"));
-        let life = before.units.get(name).map(|unit: &Unit| &unit.life);
-        let person = asked.contains(name)
-            || matches!(life, Some(Life::Stopping { then: Then::Restart, .. }));
+        let second = self.world.lives(name) && self.world.is_known(name);
+        self.ensure(!second, || format!("{name} is started a second time"));
+        let person = asked.contains(name) || before.get(name).is_some_and(|unit| unit.asked);
         if person {
             return;
         }
         self.ensure(unit.healed(), || format!("{name} is started though nobody wants it"));
         let clear = self.fleet.sight == Sight::Clear;
         self.ensure(clear, || format!("{name} is started blindly"));
-        let needless = self.world.lives(name) && self.world.mono > self.misled_until;
-        self.ensure(!needless, || format!("{name} is started though it lives"));
         let max = unit.spec.max_restarts as usize;
         let now = self.world.mono;
         let restarts = self.restarts.entry(name.clone()).or_default();
@@ -382,17 +484,23 @@ impl Sim {
         self.ensure(count <= max, || format!("{name}: {count} restarts in an hour, {max} allowed"));
     }
 
-    fn check_stop(&mut self, name: &UnitName, before: &Fleet, asked: &BTreeSet<UnitName>) {
-        let Some(unit) = before.units.get(name) else { return };
+    fn check_stop(
+        &mut self,
+        name: &UnitName,
+        before: &BTreeMap<UnitName, Before>,
+        asked: &BTreeSet<UnitName>,
+    ) {
+        let Some(unit) = before.get(name) else { return };
+        // A stop under way is asked for again, and a start under way is taken back, whoever has the name.
+        if unit.stopping {
+            return;
+        }
+        let foreign = (unit.foreign || self.world.known_foreign(name)) && !unit.starting;
+        self.ensure(!foreign, || format!("{name} is stopped though it is not ours"));
         if asked.contains(name) {
-            let foreign = unit.foreign && !matches!(unit.life, Life::Stopping { .. });
-            self.ensure(!foreign, || format!("{name} is stopped though it is not ours"));
             return;
         }
-        if matches!(unit.life, Life::Stopping { .. }) {
-            return;
-        }
-        self.ensure(unit.healed(), || format!("{name} is stopped though it is not in our care"));
+        self.ensure(unit.healed, || format!("{name} is stopped though it is not in our care"));
         let clear = self.fleet.sight == Sight::Clear;
         self.ensure(clear, || format!("{name} is stopped blindly"));
         let evidence = self.is_bad(name) || self.world.mono <= self.misled_until;
@@ -420,18 +528,24 @@ impl Sim {
             }
             Happening::StaleLook(event) => {
                 self.misled_until = self.world.mono + 2 * MINUTE;
-                self.deliver(&event);
+                self.deliver(event);
+                self.world.nothing_known();
             }
             Happening::Tick(epoch) => {
                 if epoch == self.epoch {
                     self.tick_at = u64::MAX;
-                    self.deliver(&Event::Tick);
+                    self.deliver(Event::Tick);
                 }
             }
             Happening::Crash(unit, pid) => {
                 if self.world.process(&unit).is_some_and(|process| process.pid == pid) {
                     self.end(&unit, Some(ao::supervise::state::Death::Exited { status: 1 }));
                     self.push(self.world.mono + 20, Happening::LookNow(self.epoch));
+                }
+            }
+            Happening::Told(epoch, event) => {
+                if epoch == self.epoch {
+                    self.deliver(event);
                 }
             }
             Happening::Perform(epoch, action) => {
@@ -458,11 +572,11 @@ impl Sim {
                     // So slow that it was given up: the next attempt finds its session.
                     self.misled_until = self.world.mono + MINUTE;
                 }
-                self.deliver(&Event::Started { unit, attempt, outcome });
+                self.tell(Event::Started { unit, attempt, outcome });
             }
             Action::Stop { unit, attempt, .. } => {
                 let outcome = self.world.stop(&unit);
-                self.deliver(&Event::Stopped { unit, attempt, outcome });
+                self.tell(Event::Stopped { unit, attempt, outcome });
             }
             Action::Look | Action::Report(_) | Action::SaveWanted | Action::Answer { .. } => {
                 unreachable!("only starts and stops take time")
@@ -535,7 +649,7 @@ fn effort(variable: &str, usual: u64) -> u64 {
 
 #[test]
 fn fleet_stays_sane_for_a_day() {
-    let (seeds, days) = (effort("AO_SIM_SEEDS", 400), effort("AO_SIM_DAYS", 1));
+    let (seeds, days) = (effort("AO_SIM_SEEDS", 1_000), effort("AO_SIM_DAYS", 1));
     let from = effort("AO_SIM_FROM", 0);
     let halves = [0, 1].map(|half| {
         std::thread::spawn(move || {

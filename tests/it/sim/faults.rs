@@ -8,7 +8,7 @@ use ao::supervise::event::{Event, Request, RequestId};
 use ao::supervise::state::Death;
 
 use super::world::Session;
-use super::{Happening, Sim};
+use super::{Happening, Line, Sim};
 
 impl Sim {
     /// One thing goes wrong, or a person does something.
@@ -16,7 +16,7 @@ impl Sim {
         let unit = self.world.any_unit();
         let kind = self.world.random.within(0, 25);
         let long = self.world.random.within(1_000, 400_000);
-        self.log(&format!("fault {kind} for {unit}, {long} ms"));
+        self.log(Line::Words(format!("fault {kind} for {unit}, {long} ms")));
         match kind {
             0..=4 => {
                 let death = match self.world.random.within(0, 5) {
@@ -48,17 +48,17 @@ impl Sim {
             11 => self.world.mono += 20 * long,
             12 => self.world.wall_shift -= i64::try_from(40 * long).expect("small"),
             13 => self.config_changes(&unit),
-            14 => self.deliver(&Event::ConfigBroken { problem: "line 3".to_owned() }),
+            14 => self.deliver(Event::ConfigBroken { problem: "line 3".to_owned() }),
             15 => self.mass_death(),
             16 => self.false_mass_death(),
             17 => {
                 if self.world.server.is_some() && !self.world.lives(&unit) {
-                    self.world.sessions.insert(unit.clone(), Session::Foreign);
+                    self.world.sessions.insert(unit.clone(), Session::Foreign { known: false });
                     self.world.neighbours.insert(format!("{unit}-2"));
                 }
             }
             18 => {
-                if matches!(self.world.sessions.get(&unit), Some(Session::Foreign)) {
+                if matches!(self.world.sessions.get(&unit), Some(Session::Foreign { .. })) {
                     self.world.sessions.remove(&unit);
                 }
             }
@@ -118,7 +118,7 @@ impl Sim {
             return;
         }
         if self.fleet.brake.is_none() {
-            self.deliver(&Event::Looked { server, panes: Vec::new() });
+            self.deliver(Event::Looked { server, panes: Vec::new() });
         }
     }
 
@@ -139,7 +139,7 @@ impl Sim {
         self.requests += 1;
         let id = RequestId(format!("r{}", self.requests));
         self.pending.insert(id.clone(), self.world.mono);
-        self.deliver(&Event::Requested { id, request });
+        self.deliver(Event::Requested { id, request });
     }
 
     /// The process ends; without a death its session goes with it.

@@ -2,6 +2,8 @@
 //!
 //! Performing follows the contract of the real performers: a start finds a living session of ours
 //! and answers it instead of opening a second one; neither start nor stop touches a foreign session.
+//! That protects against what the core cannot know. What it was told is remembered as `known`, so that
+//! asking for a second process or for the end of a foreign session is seen as what it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,6 +42,8 @@ pub(crate) struct Process {
     pub(crate) state: PaneState,
     pub(crate) cure: Option<Cure>,
     pub(crate) wrong_program: bool,
+    /// The core was told that it lives, and nothing has misled it since.
+    pub(crate) known: bool,
     /// `Some`: the process ended, its pane stands.
     pub(crate) death: Option<Death>,
 }
@@ -47,7 +51,10 @@ pub(crate) struct Process {
 #[derive(Debug, Clone)]
 pub(crate) enum Session {
     Ours(Process),
-    Foreign,
+    /// Not ours; the core was told so, or not yet.
+    Foreign {
+        known: bool,
+    },
 }
 
 pub(crate) struct World {
@@ -93,14 +100,14 @@ impl World {
     pub(crate) fn process(&self, unit: &UnitName) -> Option<&Process> {
         match self.sessions.get(unit) {
             Some(Session::Ours(process)) => Some(process),
-            Some(Session::Foreign) | None => None,
+            Some(Session::Foreign { .. }) | None => None,
         }
     }
 
     pub(crate) fn process_mut(&mut self, unit: &UnitName) -> Option<&mut Process> {
         match self.sessions.get_mut(unit) {
             Some(Session::Ours(process)) => Some(process),
-            Some(Session::Foreign) | None => None,
+            Some(Session::Foreign { .. }) | None => None,
         }
     }
 
@@ -118,7 +125,7 @@ impl World {
         };
         let panes = self.sessions.iter().map(|(unit, session)| {
             let seen = match session {
-                Session::Foreign => Seen::Foreign,
+                Session::Foreign { .. } => Seen::Foreign,
                 Session::Ours(Process { death: Some(death), .. }) => {
                     Seen::Dead { death: death.clone() }
                 }
@@ -149,6 +156,48 @@ impl World {
         })
     }
 
+    /// The core has just seen everything as it is.
+    pub(crate) fn all_known(&mut self) {
+        let clear = !self.tmux_fails();
+        for session in self.sessions.values_mut() {
+            match session {
+                Session::Ours(process) => process.known |= clear,
+                Session::Foreign { known } => *known |= clear,
+            }
+        }
+    }
+
+    pub(crate) fn know(&mut self, unit: &UnitName) {
+        if let Some(process) = self.process_mut(unit) {
+            process.known = true;
+        }
+    }
+
+    fn forget(&mut self, unit: &UnitName) {
+        if let Some(process) = self.process_mut(unit) {
+            process.known = false;
+        }
+    }
+
+    pub(crate) fn is_known(&self, unit: &UnitName) -> bool {
+        self.process(unit).is_some_and(|process| process.known)
+    }
+
+    /// Somebody else has the name, and the core was told.
+    pub(crate) fn known_foreign(&self, unit: &UnitName) -> bool {
+        matches!(self.sessions.get(unit), Some(Session::Foreign { known: true }))
+    }
+
+    /// The core was misled or replaced: until the next look it may be wrong about anything.
+    pub(crate) fn nothing_known(&mut self) {
+        for session in self.sessions.values_mut() {
+            match session {
+                Session::Ours(process) => process.known = false,
+                Session::Foreign { known } => *known = false,
+            }
+        }
+    }
+
     pub(crate) fn new_server(&mut self) {
         self.counter += 1;
         let started = i64::try_from(self.mono / 1_000).expect("small");
@@ -172,7 +221,7 @@ impl World {
             self.new_server();
         }
         match self.sessions.get(unit) {
-            Some(Session::Foreign) => {
+            Some(Session::Foreign { .. }) => {
                 return StartOutcome::Failed { why: "its session name is taken".to_owned() };
             }
             Some(Session::Ours(Process { death: None, pane, pid, .. })) => {
@@ -188,6 +237,7 @@ impl World {
             state: PaneState::Working,
             cure: None,
             wrong_program: false,
+            known: false,
             death: None,
         };
         self.sessions.insert(unit.clone(), Session::Ours(process));
@@ -196,13 +246,16 @@ impl World {
 
     pub(crate) fn stop(&mut self, unit: &UnitName) -> StopOutcome {
         if self.tmux_fails() || self.random.one_in(40) {
+            self.forget(unit);
             return StopOutcome::Failed { why: "tmux did not answer".to_owned() };
         }
         if self.random.one_in(100)
             && let Some(process) = self.process(unit)
             && process.death.is_none()
         {
-            return StopOutcome::Survived { pids: vec![process.pid] };
+            let pids = vec![process.pid];
+            self.forget(unit);
+            return StopOutcome::Survived { pids };
         }
         if self.process(unit).is_some() {
             self.sessions.remove(unit);
