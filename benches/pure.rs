@@ -1,0 +1,110 @@
+//! The pure paths that a look at a fleet runs through, by criterion.
+//!
+//! Not here: anything that touches tmux or the disk (`fleet.rs`).
+
+use std::collections::BTreeSet;
+use std::hint::black_box;
+use std::path::Path;
+
+use ao::backend::detect_preset;
+use ao::base::name::PaneId;
+use ao::base::now::{Mono, Now};
+use ao::config;
+use ao::limits;
+use ao::run::units;
+use ao::screen::capture::Screen;
+use ao::screen::corpus;
+use ao::screen::detect::{Detector, PaneHints};
+use ao::supervise::decide::decide;
+use ao::supervise::event::{Event, Seen, Sighting};
+use ao::supervise::state::{Fleet, Life, ServerId};
+use chrono::{DateTime, Utc};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+
+const EXAMPLE: &str = include_str!("../agents.example.toml");
+const SERVER: ServerId = ServerId { pid: 1, started: 1 };
+
+fn now() -> Now {
+    Now {
+        wall: DateTime::<Utc>::from_timestamp(1_790_000_000, 0).expect("a date"),
+        mono: Mono(1_000_000),
+    }
+}
+
+fn screens(criterion: &mut Criterion) {
+    let pane = corpus::panes()
+        .into_iter()
+        .filter(|pane| pane.backend == "claude")
+        .max_by_key(|pane| pane.text.len())
+        .expect("there are recorded panes");
+    let preset = detect_preset::by_name("claude").expect("a preset");
+    let detector = Detector::new("claude", &preset.detect, Some(&preset.layout), preset.live_lines)
+        .expect("it ships");
+    criterion.bench_function("screen: parse a recorded pane", |bencher| {
+        bencher.iter(|| Screen::parse(black_box(pane.text)));
+    });
+    let screen = Screen::parse(pane.text);
+    criterion.bench_function("screen: read a parsed pane", |bencher| {
+        bencher.iter(|| detector.read(black_box(&screen), &PaneHints::default()));
+    });
+}
+
+fn parsed(text: &str) -> config::Config {
+    let file = Path::new("/fleet/agents.toml");
+    let (config, problems) = config::parse(text, file, &|_| true, &|_| Some(String::new()));
+    config.unwrap_or_else(|| panic!("{problems:?}"))
+}
+
+/// A fleet of which every unit runs, and the look that says so again.
+fn fleet(count: usize) -> (Fleet, Event) {
+    let mut text = String::from("[defaults]\nsession_prefix = \"b-\"\nbackend = \"demo\"\n");
+    for index in 0..count {
+        text.push_str(&format!("[[agent]]\nname = \"a{index}\"\nprompt = \"hello\"\n"));
+    }
+    let config = parsed(&text);
+    let specs = units::specs(&config);
+    let wanted: BTreeSet<_> = specs.iter().map(|spec| spec.name.clone()).collect();
+    let mut fleet = Fleet::default();
+    decide(&mut fleet, &Event::Configured { units: specs, wanted }, now());
+    let mut panes = Vec::new();
+    for (index, (name, unit)) in fleet.units.iter_mut().enumerate() {
+        let pane = PaneId(format!("%{index}"));
+        let pid = u32::try_from(index).expect("few") + 10;
+        let since = now();
+        unit.life =
+            Life::Running { pane: pane.clone(), pid, since: since.mono, since_wall: since.wall };
+        panes
+            .push(Sighting { unit: name.clone(), seen: Seen::Alive { pane, pid, programs: None } });
+    }
+    (fleet, Event::Looked { server: SERVER, panes })
+}
+
+fn decisions(criterion: &mut Criterion) {
+    for count in [100, 1_000] {
+        let (fleet, look) = fleet(count);
+        criterion.bench_function(&format!("decide: a look at {count} units"), |bencher| {
+            bencher.iter_batched_ref(
+                || fleet.clone(),
+                |fleet| decide(fleet, black_box(&look), now()),
+                BatchSize::LargeInput,
+            );
+        });
+    }
+}
+
+fn banners(criterion: &mut Criterion) {
+    let text = "You've hit your session limit · resets 3:45pm (Europe/Berlin)";
+    let at = now().wall;
+    criterion.bench_function("limits: read a banner", |bencher| {
+        bencher.iter(|| limits::read(black_box(text), at, chrono_tz::Europe::Berlin));
+    });
+}
+
+fn configs(criterion: &mut Criterion) {
+    criterion.bench_function("config: parse the example", |bencher| {
+        bencher.iter(|| parsed(black_box(EXAMPLE)));
+    });
+}
+
+criterion_group!(benches, screens, decisions, banners, configs);
+criterion_main!(benches);
