@@ -12,6 +12,7 @@ use super::deliver;
 use super::journal::Journal;
 use super::prepare::{self, Circumstances, Overrides};
 use super::project::Project;
+use super::recorder::Recorder;
 use super::sight;
 use super::store::{Heartbeat, Snapshot, Store, StoreError, TypedPrompt};
 use super::typing::{self, Manner};
@@ -61,6 +62,7 @@ pub struct Engine {
     pub answers: Vec<Answer>,
     tmux: Box<dyn Tmux>,
     journal: Journal,
+    recorder: Recorder,
     project: String,
     handle: Project,
     kickoffs: BTreeSet<UnitName>,
@@ -104,6 +106,7 @@ impl Engine {
         let now = clock::now();
         let store = parts.project.store.clone();
         let journal = Journal::new(store.events());
+        let recorder = Recorder::new(store.log_dir());
         let loaded = store.snapshot(now);
         let mut fleet = match loaded.value {
             // Monotonic times of another boot mean nothing: what they guard starts over.
@@ -126,6 +129,7 @@ impl Engine {
             answers: Vec::new(),
             tmux: parts.tmux,
             journal,
+            recorder,
             kickoffs: BTreeSet::new(),
             typed,
             typed_pending,
@@ -197,8 +201,13 @@ impl Engine {
         let mut queue = VecDeque::from([event]);
         while let Some(event) = queue.pop_front() {
             let now = clock::now();
+            let before = self.fleet.clone();
             let actions = decide(&mut self.fleet, &event, now);
-            self.unsaved |= !matches!(event, Event::Tick | Event::Looked { .. });
+            let changed = before != self.fleet;
+            if changed || !actions.is_empty() {
+                self.recorder.step(&before, &event, &actions, now);
+            }
+            self.unsaved |= changed;
             self.write_down(&actions, now);
             queue.extend(self.perform(actions, now));
         }

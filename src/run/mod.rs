@@ -8,6 +8,7 @@ pub mod log;
 pub mod notify;
 pub mod prepare;
 pub mod project;
+pub mod recorder;
 pub mod request;
 pub mod sight;
 pub mod store;

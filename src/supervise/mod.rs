@@ -11,6 +11,7 @@ pub mod invariant;
 pub mod state;
 pub mod wake;
 
+pub mod record;
 pub mod restart;
 
 #[cfg(test)]

@@ -423,12 +423,16 @@ fn a_task_that_exits_with_0_is_done_and_an_agent_is_not() {
             70 s looked
         "#]],
     );
-    check(running(&spec("a")), &[(60, looked(vec![exited("a", 0)]))], expect![[r#"
+    check(
+        running(&spec("a")),
+        &[(60, looked(vec![exited("a", 0)]))],
+        expect![[r#"
         60 s looked
             a: died: exited with status 0 after 1 min
             a: starting: exited with status 0
             START a 2
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -510,12 +514,16 @@ fn a_mass_death_is_believed_at_the_second_look_and_healed_one_by_one() {
 fn a_mass_death_that_was_a_bad_look_costs_nothing() {
     let (fleet, units) = five();
     let all = (1..).zip(&units).map(|(pid, unit)| alive(unit, pid)).collect();
-    let after = check(fleet, &[(10, looked(vec![])), (15, looked(all))], expect![[r#"
+    let after = check(
+        fleet,
+        &[(10, looked(vec![])), (15, looked(all))],
+        expect![[r#"
         10 s looked
             fleet: mass death: 5 of 5 units look dead at once on a living server: looking again in 5 s
             next at 15000 ms
         15 s looked
-    "#]]);
+    "#]],
+    );
     assert_eq!(after.brake, None);
 }
 
@@ -694,7 +702,10 @@ fn after_a_reboot_wanted_units_return_and_verdicts_stay() {
         }
         unit.restarts.record(Mono(90_000_000));
     }
-    check(after_reboot(fleet), &[(1, looked(vec![]))], expect![[r#"
+    check(
+        after_reboot(fleet),
+        &[(1, looked(vec![]))],
+        expect![[r#"
         1 s looked
             b: starting: its session is gone
             START b 1
@@ -704,7 +715,8 @@ fn after_a_reboot_wanted_units_return_and_verdicts_stay() {
             START d 1
             e: starting: its session is gone
             START e 1
-    "#]]);
+    "#]],
+    );
 }
 
 fn every_life() -> Vec<(&'static str, Life)> {
@@ -860,7 +872,8 @@ fn the_table_of_lives_and_sightings_has_no_empty_cell() {
         done 40 s + nothing -> done
         done 1 s + foreign -> done
         done 40 s + foreign -> done
-    "#]].assert_eq(&table);
+    "#]]
+    .assert_eq(&table);
 }
 
 fn any_event() -> impl Strategy<Value = Event> {

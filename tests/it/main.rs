@@ -12,6 +12,7 @@ mod config_reference;
 mod init;
 mod launcher;
 mod layers;
+mod schemas;
 mod screens;
 mod screens_composed;
 mod shell_templates;

@@ -14,6 +14,7 @@ mod init;
 mod logs;
 mod man;
 mod phase;
+mod replay;
 mod restart;
 mod schema;
 mod selftest;
@@ -76,6 +77,7 @@ enum Verb {
     Attach(attach::Args),
     Send(send::Args),
     Restart(restart::Args),
+    Replay(replay::Args),
     Phase(phase::Args),
     Check(check::Args),
     Schema(schema::Args),
@@ -123,6 +125,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Verb::Logs(args) => logs::run(args, &globals),
         Verb::Attach(args) => attach::run(args, &globals),
         Verb::Send(args) => send::run(&args, &globals),
+        Verb::Replay(args) => replay::run(args, &globals),
         Verb::Restart(args) => restart::run(&args, &globals),
         Verb::Phase(args) => phase::run(args, &globals),
         Verb::Check(args) => check::run(args, &globals),

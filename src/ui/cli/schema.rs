@@ -1,7 +1,9 @@
-//! `ao schema`: print the JSON Schema of agents.toml.
+//! `ao schema`: print the JSON Schema of agents.toml, of the status document, of an event line.
 
 use super::Globals;
 use crate::config::reference;
+use crate::report::status::Status;
+use crate::run::journal::Line;
 use crate::ui::failure::Failure;
 use crate::ui::{exit, print};
 
@@ -18,12 +20,18 @@ pub(crate) struct Args {
 enum Document {
     /// The config file, agents.toml.
     Config,
+    /// `ao status --json`.
+    Status,
+    /// One line of `events.jsonl` and `ao events --json`.
+    Event,
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "every verb has this signature")]
 pub(crate) fn run(args: Args, _globals: &Globals) -> Result<u8, Failure> {
     let schema = match args.of {
         Document::Config => reference::schema(),
+        Document::Status => schemars::schema_for!(Status).to_value(),
+        Document::Event => schemars::schema_for!(Line).to_value(),
     };
     print::out(&format!("{schema:#}"));
     Ok(exit::DONE)

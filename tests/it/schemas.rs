@@ -1,0 +1,23 @@
+//! The committed schemas are what `ao schema` prints. `AO_BLESS=1` writes them anew.
+
+use std::path::Path;
+use std::process::Command;
+
+#[track_caller]
+fn check(of: &str) {
+    let output = Command::new(env!("CARGO_BIN_EXE_ao")).args(["schema", of]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let fresh = String::from_utf8(output.stdout).unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("schema/{of}.schema.json"));
+    if std::env::var_os("AO_BLESS").is_some() {
+        std::fs::write(&path, &fresh).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == fresh, "schema/{of}.schema.json is stale: run the tests with AO_BLESS=1");
+}
+
+#[test]
+fn the_committed_schemas_of_status_and_events_are_those_of_the_types() {
+    check("status");
+    check("event");
+}
