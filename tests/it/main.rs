@@ -6,6 +6,7 @@
 
 mod config_errors;
 mod config_reference;
+mod fleet;
 mod init;
 mod launcher;
 mod layers;
