@@ -38,7 +38,7 @@ pub fn survey(project: &Project) -> Survey {
     decide(&mut fleet, &Event::Configured { units: units::specs(&project.config), wanted }, now);
     fleet.config_problem = problem.filter(|_| watchdog_pid.is_some());
     let event = look(project, &fleet);
-    decide(&mut fleet, &event, now);
+    observe(&mut fleet, &event, now);
     Survey {
         fleet,
         found: Found {
@@ -50,6 +50,17 @@ pub fn survey(project: &Project) -> Survey {
             phase_index: phase_index(project),
         },
         now,
+    }
+}
+
+/// Takes the look in without planning anything: nobody here would carry a restart out, and a dead
+/// unit must not be shown as one that starts.
+fn observe(fleet: &mut Fleet, event: &Event, now: Now) {
+    let wanted: Vec<bool> = fleet.units.values().map(|unit| unit.wanted).collect();
+    fleet.units.values_mut().for_each(|unit| unit.wanted = false);
+    decide(fleet, event, now);
+    for (unit, wanted) in fleet.units.values_mut().zip(wanted) {
+        unit.wanted = wanted;
     }
 }
 

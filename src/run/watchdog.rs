@@ -35,6 +35,9 @@ const BEGUN_WITHIN: Duration = Duration::from_secs(10);
 /// Between two looks for requests where the file watch does not work.
 const REQUESTS_EVERY: Duration = Duration::from_millis(500);
 
+/// One that runs, one that waits to take over, and a look that finds neither.
+const END_ROUNDS: u32 = 3;
+
 /// What wakes the loop besides time.
 enum Wake {
     Died(u32),
@@ -371,17 +374,28 @@ fn session_is_ours(project: &Project, tmux: &mut dyn Tmux) -> Result<bool, Proje
     })
 }
 
-/// Ends the watchdog of a project, if one runs: its session first, so that nothing starts it again.
+/// Ends the watchdog of a project, if one runs. Says whether there was anything to end.
+///
+/// The process goes before its session: one that loses its session opens another and hands over.
 pub fn end(project: &Project, limit: Duration) -> Result<bool, ProjectError> {
     let mut tmux = project.tmux(None);
-    let ours = session_is_ours(project, tmux.as_mut())?;
-    if ours {
-        tmux.close(&project.config.watchdog_session())?;
+    let mut ended = false;
+    // The next round finds one that waited for the lock of the last.
+    for _ in 0..END_ROUNDS {
+        let pid = project.watchdog();
+        if let Some(pid) = pid
+            && !process::stop_tree(&[pid], None, limit).survivors.is_empty()
+        {
+            return Err(ProjectError::Busy { pid, waited_s: limit.as_secs() });
+        }
+        let ours = session_is_ours(project, tmux.as_mut())?;
+        if ours {
+            tmux.close(&project.config.watchdog_session())?;
+        }
+        if pid.is_none() && !ours {
+            break;
+        }
+        ended = true;
     }
-    let Some(pid) = project.watchdog() else { return Ok(ours) };
-    let report = process::stop_tree(&[pid], None, limit);
-    if report.survivors.is_empty() {
-        return Ok(true);
-    }
-    Err(ProjectError::Busy { pid, waited_s: limit.as_secs() })
+    Ok(ended)
 }

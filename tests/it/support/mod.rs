@@ -1,3 +1,4 @@
 //! What several integration tests need.
 
+pub(crate) mod fleet;
 pub(crate) mod tmux;
