@@ -3,6 +3,8 @@
 //! One line per event, its consequences below it. Left out: long runs with a misbehaving world, which
 //! the simulation among the integration tests plays.
 
+#![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes its snapshots so")]
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -149,12 +151,12 @@ fn tell(fleet: &mut Fleet, events: &[(u64, Event)]) -> String {
     for (second, event) in events {
         let actions = decide(fleet, event, now(second * 1_000));
         assert_eq!(invariant::broken(fleet), Vec::<String>::new());
-        story.push_str(&format!("{second} s {}\n", title(event)));
+        story += &format!("{second} s {}\n", title(event));
         for action in &actions {
-            story.push_str(&format!("    {}\n", words(action)));
+            story += &format!("    {}\n", words(action));
         }
         if let Some(Mono(at)) = wake::next(fleet) {
-            story.push_str(&format!("    next at {at} ms\n"));
+            story += &format!("    next at {at} ms\n");
         }
     }
     story
@@ -423,12 +425,16 @@ fn a_task_that_exits_with_0_is_done_and_an_agent_is_not() {
             70 s looked
         "#]],
     );
-    check(running(&spec("a")), &[(60, looked(vec![exited("a", 0)]))], expect![[r#"
+    check(
+        running(&spec("a")),
+        &[(60, looked(vec![exited("a", 0)]))],
+        expect![[r#"
         60 s looked
             a: died: exited with status 0 after 1 min
             a: starting: exited with status 0
             START a 2
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -510,12 +516,16 @@ fn a_mass_death_is_believed_at_the_second_look_and_healed_one_by_one() {
 fn a_mass_death_that_was_a_bad_look_costs_nothing() {
     let (fleet, units) = five();
     let all = (1..).zip(&units).map(|(pid, unit)| alive(unit, pid)).collect();
-    let after = check(fleet, &[(10, looked(vec![])), (15, looked(all))], expect![[r#"
+    let after = check(
+        fleet,
+        &[(10, looked(vec![])), (15, looked(all))],
+        expect![[r#"
         10 s looked
             fleet: mass death: 5 of 5 units look dead at once on a living server: looking again in 5 s
             next at 15000 ms
         15 s looked
-    "#]]);
+    "#]],
+    );
     assert_eq!(after.brake, None);
 }
 
@@ -694,7 +704,10 @@ fn after_a_reboot_wanted_units_return_and_verdicts_stay() {
         }
         unit.restarts.record(Mono(90_000_000));
     }
-    check(after_reboot(fleet), &[(1, looked(vec![]))], expect![[r#"
+    check(
+        after_reboot(fleet),
+        &[(1, looked(vec![]))],
+        expect![[r#"
         1 s looked
             b: starting: its session is gone
             START b 1
@@ -704,7 +717,8 @@ fn after_a_reboot_wanted_units_return_and_verdicts_stay() {
             START d 1
             e: starting: its session is gone
             START e 1
-    "#]]);
+    "#]],
+    );
 }
 
 fn every_life() -> Vec<(&'static str, Life)> {
@@ -860,7 +874,8 @@ fn the_table_of_lives_and_sightings_has_no_empty_cell() {
         done 40 s + nothing -> done
         done 1 s + foreign -> done
         done 40 s + foreign -> done
-    "#]].assert_eq(&table);
+    "#]]
+    .assert_eq(&table);
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
