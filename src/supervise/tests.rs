@@ -3,6 +3,8 @@
 //! One line per event, its consequences below it. Left out: long runs with a misbehaving world, which
 //! the simulation among the integration tests plays.
 
+#![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes its snapshots so")]
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -149,12 +151,12 @@ fn tell(fleet: &mut Fleet, events: &[(u64, Event)]) -> String {
     for (second, event) in events {
         let actions = decide(fleet, event, now(second * 1_000));
         assert_eq!(invariant::broken(fleet), Vec::<String>::new());
-        story.push_str(&format!("{second} s {}\n", title(event)));
+        story += &format!("{second} s {}\n", title(event));
         for action in &actions {
-            story.push_str(&format!("    {}\n", words(action)));
+            story += &format!("    {}\n", words(action));
         }
         if let Some(Mono(at)) = wake::next(fleet) {
-            story.push_str(&format!("    next at {at} ms\n"));
+            story += &format!("    next at {at} ms\n");
         }
     }
     story
