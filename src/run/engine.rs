@@ -524,7 +524,12 @@ impl Engine {
 
     fn outcome(&mut self, event: Event) {
         self.stops_under_way = self.stops_under_way.saturating_sub(1);
-        if let Event::Stopped { unit, outcome: StopOutcome::Gone { .. }, .. } = &event {
+        // A late outcome of an older attempt must not close the session of the one that runs now.
+        if let Event::Stopped { unit, attempt, outcome: StopOutcome::Gone { .. } } = &event
+            && self.fleet.units.get(unit).is_some_and(|found| {
+                found.attempt == *attempt && matches!(found.life, Life::Stopping { .. })
+            })
+        {
             self.close_session(unit);
         }
         self.feed(event);
