@@ -43,7 +43,7 @@ impl Fleet {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let example = std::fs::read_to_string(root.join("agents.example.toml")).unwrap();
         let socket = &fleet.socket_name;
-        fleet.write("agents.toml", &format!("{example}\n[tmux]\nsocket = \"{socket}\"\n"));
+        fleet.write("agents.toml", format!("{example}\n[tmux]\nsocket = \"{socket}\"\n"));
         std::fs::create_dir(fleet.path("prompts")).unwrap();
         for entry in std::fs::read_dir(root.join("prompts")).unwrap() {
             let path = entry.unwrap().path();
@@ -61,7 +61,7 @@ impl Fleet {
     }
 
     pub(crate) fn configure(&self, blocks: &str) {
-        self.write("agents.toml", &self.config(blocks));
+        self.write("agents.toml", self.config(blocks));
     }
 
     pub(crate) fn config(&self, blocks: &str) -> String {
@@ -249,6 +249,7 @@ impl Fleet {
 }
 
 impl Drop for Fleet {
+    #[expect(clippy::print_stderr, reason = "what a failed test saw")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             let said = self.ao(&["status"]);
