@@ -153,6 +153,7 @@ impl Loop {
     fn run(mut self) -> Result<Ended, WatchdogError> {
         let why = format!("watchdog started, process {}", std::process::id());
         self.engine.log(What::Watchdog, &why);
+        self.keep_good_config();
         loop {
             if self.told.load(Ordering::Relaxed) {
                 self.engine.log(What::Watchdog, "watchdog told to end");
@@ -238,6 +239,7 @@ impl Loop {
             Ok(config) => {
                 self.project.config = config.clone();
                 self.engine.adopt_config(config);
+                self.keep_good_config();
             }
             Err(error) => {
                 let problem = match &error {
@@ -248,6 +250,15 @@ impl Loop {
                 };
                 self.engine.feed(Event::ConfigBroken { problem });
             }
+        }
+    }
+
+    /// Kept beside the state, so that `status` can show the fleet while the file is broken.
+    fn keep_good_config(&self) {
+        let Some(text) = &self.config_text else { return };
+        let path = self.project.store.state().join(load::LAST_GOOD);
+        if let Err(error) = crate::sys::file::replace(&path, text.as_bytes(), 0o600) {
+            tracing::warn!(%error, "cannot keep the config in force");
         }
     }
 

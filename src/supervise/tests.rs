@@ -147,19 +147,15 @@ fn words(action: &Action) -> String {
 
 /// Tells events at their seconds; the next deadline stands at the end of what follows from each.
 fn tell(fleet: &mut Fleet, events: &[(u64, Event)]) -> String {
-    let mut story = String::new();
+    let mut story = Vec::new();
     for (second, event) in events {
         let actions = decide(fleet, event, now(second * 1_000));
         assert_eq!(invariant::broken(fleet), Vec::<String>::new());
-        story += &format!("{second} s {}\n", title(event));
-        for action in &actions {
-            story += &format!("    {}\n", words(action));
-        }
-        if let Some(Mono(at)) = wake::next(fleet) {
-            story += &format!("    next at {at} ms\n");
-        }
+        story.push(format!("{second} s {}\n", title(event)));
+        story.extend(actions.iter().map(|action| format!("    {}\n", words(action))));
+        story.extend(wake::next(fleet).map(|Mono(at)| format!("    next at {at} ms\n")));
     }
-    story
+    story.concat()
 }
 
 /// `a` runs as pid 1 since second 0, by attempt 1.

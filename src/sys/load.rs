@@ -72,3 +72,31 @@ pub fn load_with_warnings(explicit: Option<&Path>) -> Result<Loaded, LoadError> 
         None => Err(LoadError::Bad { problems: Box::new(problems) }),
     }
 }
+
+/// The last config of this file that was in force, as the watchdog kept it.
+///
+/// The broken text itself tells where that is: its `log_dir` line is looked for as text, because a
+/// file that does not parse has no fields.
+pub fn last_good(explicit: Option<&Path>) -> Option<Config> {
+    let path = place::config(explicit).ok()?;
+    let text = String::from_utf8_lossy(&std::fs::read(&path).ok()?).into_owned();
+    let folder = path.parent()?;
+    let project_dir =
+        line_value(&text, "project_dir").map_or(folder.to_owned(), |dir| folder.join(dir));
+    let log_dir = project_dir.join(line_value(&text, "log_dir")?);
+    let kept = std::fs::read_to_string(log_dir.join("state").join(LAST_GOOD)).ok()?;
+    // Prompt files may be what is missing: the config was good when they were there.
+    config::parse(&kept, &path, &|_| true, &|file| std::fs::read_to_string(file).ok()).0
+}
+
+/// Under `state/`: the text of the config in force.
+pub const LAST_GOOD: &str = "agents.good.toml";
+
+/// The quoted value of the first line `key = "…"`.
+fn line_value(text: &str, key: &str) -> Option<String> {
+    text.lines().find_map(|line| {
+        let rest = line.trim_start().strip_prefix(key)?.trim_start().strip_prefix('=')?;
+        let quoted = rest.trim_start().strip_prefix('"')?;
+        quoted.split_once('"').map(|(value, _)| value.to_owned())
+    })
+}

@@ -179,9 +179,9 @@ fn a_broken_config_harms_no_running_agent_and_is_named_until_it_is_mended() {
     eventually("the watchdog has read it", || {
         fleet.whys("", "config_broken").first().map(|why| assert!(why.contains("agents.toml:18")))
     });
-    let said = fleet.ao(&["status"]);
-    assert_eq!(said.code, 2);
-    assert!(said.err.contains("agents.toml:18") && said.err.contains("odd"), "{said:?}");
+    let said = fleet.well(&["status"]);
+    assert!(said.out.contains("agents.toml:18") && said.out.contains("odd"), "{said:?}");
+    assert!(said.out.contains("one") && said.out.contains("two"), "{said:?}");
     assert_eq!(fleet.panes(), panes);
     fleet.configure(TWO);
     fleet.until("the problem is gone", |status| {

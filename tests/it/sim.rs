@@ -155,20 +155,19 @@ impl Sim {
     }
 
     fn story(&self) -> String {
-        let mut story = String::new();
+        let mut story = Vec::new();
         for (at, line) in &self.told {
             match line {
-                Line::Words(words) => story.push_str(&format!("{at:>10} {words}\n")),
+                Line::Words(words) => story.push(format!("{at:>10} {words}\n")),
                 Line::Heard(event, actions) => {
                     let event: String = format!("{event:?}").chars().take(300).collect();
-                    story.push_str(&format!("{at:>10} {event}\n"));
-                    for action in actions {
-                        story.push_str(&format!("{at:>10}     -> {action:?}\n"));
-                    }
+                    story.push(format!("{at:>10} {event}\n"));
+                    let done = actions.iter();
+                    story.extend(done.map(|action| format!("{at:>10}     -> {action:?}\n")));
                 }
             }
         }
-        story
+        story.concat()
     }
 
     fn push(&mut self, at: u64, happening: Happening) {
@@ -185,9 +184,7 @@ impl Sim {
 
     #[track_caller]
     fn ensure(&self, holds: bool, rule: impl FnOnce() -> String) {
-        if !holds {
-            panic!("seed {}: {}\n{}{:#?}", self.seed, rule(), self.story(), self.fleet.units);
-        }
+        assert!(holds, "seed {}: {}\n{}{:#?}", self.seed, rule(), self.story(), self.fleet.units);
     }
 
     fn configure(&mut self) {

@@ -15,8 +15,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
-    let file = &args.file;
-    let text = std::fs::read_to_string(file).map_err(|error| {
+    let Args { file } = args;
+    let text = std::fs::read_to_string(&file).map_err(|error| {
         Failure::usage(format!("cannot read the journal `{}`", file.display())).caused_by(&error)
     })?;
     let outcome = replay(&text).map_err(|error| {

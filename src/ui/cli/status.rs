@@ -5,10 +5,11 @@ use std::time::Duration;
 use super::{Globals, load_config};
 use crate::base::human;
 use crate::base::now::Now;
+use crate::config::Config;
 use crate::report::status::{Status, UnitStatus};
 use crate::run::project::Project;
 use crate::run::survey;
-use crate::sys::clock;
+use crate::sys::{clock, load};
 use crate::ui::failure::Failure;
 use crate::ui::print::{self, Tone};
 use crate::ui::{exit, table};
@@ -26,8 +27,10 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, globals: &Globals) -> Result<u8, Failure> {
     loop {
-        let project = Project::peek(load_config(globals)?);
-        let status = survey::status(&project);
+        let (config, problem) = config(globals)?;
+        let project = Project::peek(config);
+        let mut status = survey::status(&project);
+        status.watchdog.config_problem = problem.or(status.watchdog.config_problem);
         if globals.json {
             let text = serde_json::to_string(&status).expect("a document of strings and numbers");
             print::out(&text);
@@ -44,6 +47,17 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<u8, Failure> {
             return Ok(if well { exit::DONE } else { exit::NOT_SO });
         }
         std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// The config; when it does not load, the last one in force with what is wrong with the file.
+fn config(globals: &Globals) -> Result<(Config, Option<String>), Failure> {
+    match load_config(globals) {
+        Ok(config) => Ok((config, None)),
+        Err(failure) => match load::last_good(globals.config.as_deref()) {
+            Some(config) => Ok((config, Some(failure.text()))),
+            None => Err(failure),
+        },
     }
 }
 
