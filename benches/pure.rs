@@ -59,7 +59,7 @@ fn parsed(text: &str) -> config::Config {
 fn fleet(count: usize) -> (Fleet, Event) {
     let mut text = String::from("[defaults]\nsession_prefix = \"b-\"\nbackend = \"demo\"\n");
     for index in 0..count {
-        text.push_str(&format!("[[agent]]\nname = \"a{index}\"\nprompt = \"hello\"\n"));
+        text += &["[[agent]]\nname = \"a", &index.to_string(), "\"\nprompt = \"hello\"\n"].concat();
     }
     let config = parsed(&text);
     let specs = units::specs(&config);
