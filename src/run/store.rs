@@ -123,10 +123,12 @@ impl Store {
                 .create(&path)
                 .map_err(|cause| StoreError::Prepare { path: path.clone(), cause })?;
         }
-        let probe = self.state().join(".write-probe");
-        std::fs::write(&probe, b"")
-            .and_then(|()| std::fs::remove_file(&probe))
-            .map_err(|cause| StoreError::Prepare { path: self.state(), cause })
+        // A file of its own name: two `ao` may prepare the same folder at once.
+        tempfile::Builder::new()
+            .prefix(".write-probe-")
+            .tempfile_in(self.state())
+            .map_err(|cause| StoreError::Prepare { path: self.state(), cause })?;
+        Ok(())
     }
 
     pub fn log_dir(&self) -> &Path {
