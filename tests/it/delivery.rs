@@ -15,7 +15,7 @@ use ao::screen::capture::Screen;
 use ao::screen::detect::{Detector, PaneHints};
 use ao::screen::{PaneState, Reading};
 use ao::sys::clock;
-use ao::sys::tmux::{Commands, SessionSpec, Tmux as _};
+use ao::sys::tmux::{Commands, SessionSpec};
 
 use crate::support::tmux::{TestTmux, eventually};
 

@@ -2,10 +2,14 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests start real processes against real deadlines")]
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
-#![expect(clippy::needless_pass_by_value, reason = "`check(…, expect![…])` reads better without `&`")]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "`check(…, expect![…])` reads better without `&`"
+)]
 
 mod config_errors;
 mod config_reference;
+mod delivery;
 mod init;
 mod launcher;
 mod layers;

@@ -269,6 +269,16 @@ impl Tmux for Commands {
         typed(&list, &self.ask(&list)?)
     }
 
+    fn keys_if_shown(
+        &mut self,
+        pane: &PaneId,
+        keys: &[String],
+        text: &str,
+    ) -> Result<Typed, TmuxError> {
+        let list = request::keys_if_shown(pane, keys, text);
+        typed(&list, &self.ask(&list)?)
+    }
+
     fn pipe(&mut self, pane: &PaneId, log: &Path) -> Result<(), TmuxError> {
         self.ask(&request::pipe(&pane.0, log)?).map(drop)
     }
