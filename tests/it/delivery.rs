@@ -142,6 +142,7 @@ fn plan() -> Plan {
         submit_delay: Duration::from_millis(20),
         submit_again_after: Duration::from_millis(150),
         submits_max: 4,
+        obstacle_max: Duration::from_secs(8),
         hold_max: Duration::from_secs(15),
         ..Plan::default()
     }
