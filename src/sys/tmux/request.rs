@@ -403,3 +403,33 @@ pub(crate) fn says_unreachable(message: &str) -> bool {
     .iter()
     .any(|known| message.starts_with(known))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tmux_prints_is_never_read_as_a_date() {
+        let pane = PaneId("%10".to_owned());
+        let enter = ["Enter".to_owned()];
+        for list in [capture(&pane), keys_if_shown(&pane, &enter, "the end"), paste(&pane, "b")] {
+            let line = list.line();
+            // Only as a target may the id stand there: what is printed goes through strftime.
+            assert_eq!(
+                line.matches('%').count(),
+                line.matches("-t '%10'").count()
+                    + line.matches("-t '\\''%10").count()
+                    + line.matches("-t %10").count()
+                    + line.matches("-t \\\"%10").count(),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_text_that_tmux_could_misread_is_no_condition() {
+        let (pane, enter) = (PaneId("%1".to_owned()), ["Enter".to_owned()]);
+        assert_eq!(keys_if_shown(&pane, &enter, "a}b,#"), keys(&pane, &enter));
+        assert!(keys_if_shown(&pane, &enter, "the end").line().contains("#{C:the end}"));
+    }
+}
