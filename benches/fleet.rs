@@ -147,9 +147,9 @@ fn measure(agents: usize, idle: Duration) -> Vec<Figure> {
     let large = agents > 5;
     let at_100 = |bar| (agents <= 100).then_some(bar);
     let mut figures = vec![
-        figure("up, median", median(ups), "ms", at_100(2_000.0)),
-        figure("down, median", median(downs), "ms", at_100(2_000.0)),
-        figure("status --json, median", median(statuses), "ms", at_100(15.0)),
+        figure("up, median", median(&ups), "ms", at_100(2_000.0)),
+        figure("down, median", median(&downs), "ms", at_100(2_000.0)),
+        figure("status --json, median", median(&statuses), "ms", at_100(15.0)),
         figure("killed → restarted, kills", heals.len() as f64, "", None),
         figure("killed → restarted, p50", quantile(&heals, 0.5), "ms", None),
         figure("killed → restarted, p99", quantile(&heals, 0.99), "ms", Some(1_000.0)),
@@ -194,7 +194,7 @@ impl Fleet {
         );
         for index in 0..agents {
             let name = name(index);
-            config.push_str(&format!("[[agent]]\nname = \"{name}\"\nprompt = \"Say hello.\"\n"));
+            config += &["[[agent]]\nname = \"", &name, "\"\nprompt = \"Say hello.\"\n"].concat();
         }
         std::fs::write(folder.path().join("agents.toml"), config).unwrap();
         Self { folder, agents }
@@ -307,8 +307,7 @@ impl Fleet {
         text.lines().find_map(|line| {
             let line: serde_json::Value = serde_json::from_str(line).ok()?;
             let ours = line["event"] == "started" && line["unit"] == agent;
-            let at = ours.then(|| line["at"].as_str().unwrap().parse().unwrap());
-            at
+            ours.then(|| line["at"].as_str().unwrap().parse().unwrap())
         })
     }
 }
@@ -397,8 +396,8 @@ fn wakeups(pid: u32) -> f64 {
     tasks.iter().map(|task| field(&task.join("status"), "voluntary_ctxt_switches:")).sum()
 }
 
-fn median(samples: Vec<f64>) -> f64 {
-    quantile(&samples, 0.5)
+fn median(samples: &[f64]) -> f64 {
+    quantile(samples, 0.5)
 }
 
 /// The smallest sample that so many of all do not exceed.

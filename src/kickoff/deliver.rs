@@ -21,6 +21,11 @@ const STEADY: Duration = Duration::from_millis(40);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A part of our text stands for the whole (the box scrolls) from so many letters on.
 const PART_LETTERS_MIN: usize = 24;
+/// Letters and spaces of our text that the submit key is bound to.
+const SHOWN_CHARS_MIN: usize = 3;
+const SHOWN_CHARS_MAX: usize = 24;
+/// A submit key refused so often in a row for text that we do see is pressed without that condition.
+const REFUSED_MAX: u32 = 3;
 
 /// How a message is typed into one kind of CLI.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,19 +133,31 @@ pub struct Delivery {
     phase: Phase,
     begun: Option<Mono>,
     submits: u32,
+    /// A piece of our text as the box shows it.
+    shown: Option<String>,
+    /// Submit keys in a row that were not sent.
+    refused: u32,
 }
 
 impl Delivery {
     /// The text is typed as it is: see [`safe_text`].
     pub fn new(text: impl Into<String>, plan: Plan) -> Self {
         let phase = Phase::Before { clear_since: None };
-        Self { text: text.into(), plan, phase, begun: None, submits: 0 }
+        Self { text: text.into(), plan, phase, begun: None, submits: 0, shown: None, refused: 0 }
     }
 
     /// After a crash: the text was or was about to be pasted at `at`. Looks, never pastes.
     pub fn resume(text: impl Into<String>, plan: Plan, at: Mono) -> Self {
         let phase = Phase::Pasted { at, seen: false, obstacle: None };
-        Self { text: text.into(), plan, phase, begun: Some(at), submits: 0 }
+        Self {
+            text: text.into(),
+            plan,
+            phase,
+            begun: Some(at),
+            submits: 0,
+            shown: None,
+            refused: 0,
+        }
     }
 
     /// Submit keys asked for so far.
@@ -150,6 +167,12 @@ impl Delivery {
 
     pub fn submit_key(&self) -> &str {
         &self.plan.submit_key
+    }
+
+    /// What the screen must show at the very moment of the submit key, one line of ASCII letters,
+    /// digits and spaces: a dialog that opens after the look hides it. `None` = no condition.
+    pub fn submit_while_shown(&self) -> Option<&str> {
+        self.shown.as_deref().filter(|_| self.refused < REFUSED_MAX)
     }
 
     /// What follows from one look.
@@ -281,6 +304,7 @@ impl Delivery {
                 return DeliveryAct::Wait(due);
             }
             self.submits += 1;
+            self.shown = reading.and_then(shown_piece);
             self.phase = Phase::Submitting { hash: reading.map_or(0, |reading| reading.live_hash) };
             return DeliveryAct::Submit;
         }
@@ -319,9 +343,11 @@ impl Delivery {
     fn submitting(&mut self, observed: &Observed<'_>, now: Mono, hash: u64) -> DeliveryAct {
         if observed.acted == Some(ActResult::NotSent) {
             self.submits -= 1;
+            self.refused += 1;
             self.phase = Phase::Pasted { at: now, seen: true, obstacle: None };
             return DeliveryAct::Wait(now.plus(LOOK_EVERY));
         }
+        self.refused = 0;
         self.phase = Phase::Submitted { at: now, gone_since: None, hash };
         DeliveryAct::Wait(now.plus(STEADY))
     }
@@ -441,6 +467,16 @@ pub fn is_ours(shown: &str, text: &str) -> bool {
         return true;
     }
     shown_letters.chars().count() >= PART_LETTERS_MIN && ours.ends_with(&shown_letters)
+}
+
+/// The longest plain piece in the last line of the box, its end if it is long.
+fn shown_piece(reading: &Reading) -> Option<String> {
+    let Composer::Draft { text } = &reading.composer else { return None };
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == ' ';
+    let pieces = text.lines().next_back()?.split(|c| !plain(c)).map(str::trim);
+    let piece = pieces.max_by_key(|piece| piece.len())?;
+    let piece = &piece[piece.len().saturating_sub(SHOWN_CHARS_MAX)..];
+    (piece.len() >= SHOWN_CHARS_MIN).then(|| piece.trim().to_owned())
 }
 
 fn letters(text: &str) -> String {

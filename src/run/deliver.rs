@@ -76,7 +76,11 @@ impl Deliverer<'_> {
                 }
                 DeliveryAct::Submit => {
                     (self.before_typing)(&act);
-                    let typed = self.tmux.keys(self.pane, &[delivery.submit_key().to_owned()]);
+                    let keys = [delivery.submit_key().to_owned()];
+                    let typed = match delivery.submit_while_shown() {
+                        Some(text) => self.tmux.keys_if_shown(self.pane, &keys, text),
+                        None => self.tmux.keys(self.pane, &keys),
+                    };
                     acted = Some(self.result(&typed, &mut facts));
                 }
                 DeliveryAct::Done => return Outcome::Delivered { attempts: delivery.submits() },
@@ -121,6 +125,7 @@ impl Deliverer<'_> {
             Ok(Typed::Done) => return ActResult::Done,
             Ok(Typed::PaneDead | Typed::Gone) => facts.dead = true,
             Ok(Typed::InMode) => facts.in_mode = true,
+            Ok(Typed::Hidden) => {}
             Err(error) => {
                 tracing::warn!(pane = %self.pane, %error, "typing failed during a delivery");
                 return ActResult::Unsure;

@@ -37,6 +37,9 @@ use crate::sys::{clock, file};
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(5);
 /// A CLI that starts slowly is waited for at least this long.
 const KICKOFF_PATIENCE: Duration = Duration::from_secs(30);
+/// How often the server is woken for the exit status of a dead pane; one that it never learns is
+/// shown as unexplained.
+const STATUS_NUDGES_MAX: u32 = 3;
 /// What a CLI gets to leave by its own quit keys before it is signalled.
 const QUIT_KEYS_GRACE: Duration = Duration::from_secs(2);
 
@@ -318,7 +321,7 @@ impl Engine {
     }
 
     fn look_event(&mut self, deep: bool) -> Event {
-        match self.tmux.look() {
+        match self.look_with_statuses() {
             Ok(Look::Seen(world)) => {
                 let judged = deep
                     && self.fleet.units.values().any(|unit| !unit.spec.process_names.is_empty());
@@ -334,6 +337,27 @@ impl Engine {
             }
             Err(error) => Event::LookFailed { error: crate::base::chain::text(&error) },
         }
+    }
+
+    /// tmux may show a pane dead before it has read how its process ended; waking the server settles
+    /// that. Without it a task that exited well would look like one that crashed.
+    fn look_with_statuses(&mut self) -> Result<Look, TmuxError> {
+        let mut look = self.tmux.look()?;
+        for _ in 0..STATUS_NUDGES_MAX {
+            let Look::Seen(world) = &look else { break };
+            let unexplained = world.panes.iter().any(|pane| {
+                pane.dead
+                    && pane.exit_status.is_none()
+                    && pane.exit_signal.is_none()
+                    && Tag::parse(&pane.tag).is_some_and(|tag| tag.project == self.project)
+            });
+            if !unexplained {
+                break;
+            }
+            self.tmux.nudge()?;
+            look = self.tmux.look()?;
+        }
+        Ok(look)
     }
 
     fn start_all(&mut self, starts: Vec<(UnitName, u64, bool)>, now: Now) -> Vec<Event> {

@@ -15,7 +15,7 @@ use ao::screen::capture::Screen;
 use ao::screen::detect::{Detector, PaneHints};
 use ao::screen::{PaneState, Reading};
 use ao::sys::clock;
-use ao::sys::tmux::{Commands, SessionSpec, Tmux as _};
+use ao::sys::tmux::{Commands, SessionSpec};
 
 use crate::support::tmux::{TestTmux, eventually};
 
@@ -75,6 +75,8 @@ struct Agent {
     pane: PaneId,
     truth: PathBuf,
     tmux: Commands,
+    /// Compiled once: in a debug build that costs more than many deliveries.
+    detector: Detector,
 }
 
 fn spec(tmux: &TestTmux, name: &str, scenario: &str) -> (SessionSpec, PathBuf) {
@@ -101,15 +103,15 @@ impl Agent {
         // A folder of its own: two connections in one process must not share the files of their texts.
         let state = tmux.path(&format!("state-{name}"));
         let tmux = Commands::new(tmux.socket.clone(), state, None);
-        Self { name: name.to_owned(), pane, truth: truth_file, tmux }
+        Self { name: name.to_owned(), pane, truth: truth_file, tmux, detector: detector() }
     }
 
     fn deliver(&mut self, text: &str, plan: Plan) -> Outcome {
-        let detector = detector();
+        let detector = &self.detector;
         let mut deliverer = Deliverer {
             tmux: &mut self.tmux,
             pane: &self.pane,
-            reader: &mut |capture| read(&detector, &capture.text),
+            reader: &mut |capture| read(detector, &capture.text),
             person_active_ago: &mut || None,
             before_typing: &mut |_| {},
             now: &mut || clock::now().mono,
@@ -142,6 +144,7 @@ fn plan() -> Plan {
         submit_delay: Duration::from_millis(20),
         submit_again_after: Duration::from_millis(150),
         submits_max: 4,
+        obstacle_max: Duration::from_secs(8),
         hold_max: Duration::from_secs(15),
         ..Plan::default()
     }

@@ -9,6 +9,7 @@
 
 mod config_errors;
 mod config_reference;
+mod delivery;
 mod fleet;
 mod init;
 mod launcher;

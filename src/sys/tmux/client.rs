@@ -173,6 +173,18 @@ impl Tmux for ControlClient {
         }
     }
 
+    fn keys_if_shown(
+        &mut self,
+        pane: &PaneId,
+        keys: &[String],
+        text: &str,
+    ) -> Result<Typed, TmuxError> {
+        match self.act(&request::keys_if_shown(pane, keys, text)) {
+            Some(typed) => typed,
+            None => self.commands.keys_if_shown(pane, keys, text),
+        }
+    }
+
     fn pipe(&mut self, pane: &PaneId, log: &Path) -> Result<(), TmuxError> {
         match self.ask(&request::pipe(&pane.0, log)?) {
             Some(answer) => answer.map(drop),

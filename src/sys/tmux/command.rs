@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::request::{self, List};
@@ -48,6 +49,10 @@ pub fn socket_path(tmux: &config::Tmux) -> PathBuf {
     root.join(format!("tmux-{user}")).join(tmux.socket.as_deref().unwrap_or("default"))
 }
 
+/// Numbers the buffers of the whole process: all connections share the server's buffers, and two
+/// of one name would send a text to the wrong agent.
+static BUFFERS: AtomicU64 = AtomicU64::new(1);
+
 /// tmux by plain commands.
 #[derive(Debug)]
 pub struct Commands {
@@ -56,12 +61,11 @@ pub struct Commands {
     state_dir: PathBuf,
     known: Option<ServerId>,
     checked: bool,
-    buffers: u64,
 }
 
 impl Commands {
     pub fn new(socket: PathBuf, state_dir: PathBuf, known: Option<ServerId>) -> Self {
-        Self { socket, state_dir, known, checked: false, buffers: 0 }
+        Self { socket, state_dir, known, checked: false }
     }
 
     /// The server that was last seen, here or by whoever recorded it.
@@ -164,9 +168,9 @@ impl Commands {
     }
 
     /// Writes the text where tmux can read it: the buffer's name, the file and its size.
-    pub(crate) fn text_file(&mut self, text: &str) -> Result<(String, PathBuf), TmuxError> {
-        self.buffers += 1;
-        let buffer = format!("ao-{}-{}", std::process::id(), self.buffers);
+    pub(crate) fn text_file(&self, text: &str) -> Result<(String, PathBuf), TmuxError> {
+        let number = BUFFERS.fetch_add(1, Ordering::Relaxed);
+        let buffer = format!("ao-{}-{number}", std::process::id());
         let file = self.state_dir.join(format!("{buffer}.txt"));
         self.write(&file, text.as_bytes())?;
         Ok((buffer, file))
@@ -266,6 +270,16 @@ impl Tmux for Commands {
 
     fn keys(&mut self, pane: &PaneId, keys: &[String]) -> Result<Typed, TmuxError> {
         let list = request::keys(pane, keys);
+        typed(&list, &self.ask(&list)?)
+    }
+
+    fn keys_if_shown(
+        &mut self,
+        pane: &PaneId,
+        keys: &[String],
+        text: &str,
+    ) -> Result<Typed, TmuxError> {
+        let list = request::keys_if_shown(pane, keys, text);
         typed(&list, &self.ask(&list)?)
     }
 

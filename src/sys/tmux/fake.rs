@@ -282,6 +282,19 @@ impl Tmux for FakeTmux {
         state.answer(verdict)
     }
 
+    fn keys_if_shown(
+        &mut self,
+        pane: &PaneId,
+        keys: &[String],
+        text: &str,
+    ) -> Result<Typed, TmuxError> {
+        let hidden = |pane: &FakePane| !pane.screen.contains(text);
+        if self.state().pane(pane).is_some_and(|pane| hidden(pane)) {
+            return self.state().answer(Typed::Hidden);
+        }
+        self.keys(pane, keys)
+    }
+
     fn pipe(&mut self, pane: &PaneId, _log: &Path) -> Result<(), TmuxError> {
         let mut state = self.state();
         state.reach()?;

@@ -122,6 +122,8 @@ pub enum Typed {
     InMode,
     /// Nothing was sent: the pane does not exist (any more).
     Gone,
+    /// Nothing was sent: the text that should stand on the screen is not there (any more).
+    Hidden,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -159,6 +161,14 @@ pub trait Tmux: Send {
     fn paste(&mut self, pane: &PaneId, text: &str) -> Result<Typed, TmuxError>;
     /// Keys by tmux name (`Enter`, `C-c`), under the same guard.
     fn keys(&mut self, pane: &PaneId, keys: &[String]) -> Result<Typed, TmuxError>;
+    /// Keys under the same guard and only while the screen shows `text` (ASCII letters, digits and
+    /// spaces within one line): a dialog that opened meanwhile does not get them.
+    fn keys_if_shown(
+        &mut self,
+        pane: &PaneId,
+        keys: &[String],
+        text: &str,
+    ) -> Result<Typed, TmuxError>;
     /// Opens (again) the pane's log.
     fn pipe(&mut self, pane: &PaneId, log: &std::path::Path) -> Result<(), TmuxError>;
     /// Makes the server notice deaths whose status it has not read yet.

@@ -5,7 +5,8 @@
 //! atomic, and drops what follows a failed command.
 //!
 //! Surprises: tmux expands formats in directories, names and log paths and would run `#(…)` in them; an
-//! argument that ends in `;` would end the command; a session name cannot hold `:`, a title can.
+//! argument that ends in `;` would end the command; a session name cannot hold `:`, a title can;
+//! `display-message` runs its text through strftime first, which makes ` %3` of `%3`.
 
 use std::path::Path;
 
@@ -262,10 +263,10 @@ pub(crate) fn pipe(target: &str, log: &Path) -> Result<List, TmuxError> {
 // ── capture ─────────────────────────────────────────────────────────────────────────────────────
 
 pub(crate) fn capture(pane: &PaneId) -> List {
-    let mark = format!("{SCREEN}{pane}");
+    let mark = format!("{SCREEN}#{{pane_id}}");
     // tmux scrolls a pane by a line to say that it is dead, and a short last word is off the screen.
     let screen = |first: &str, state: &str| {
-        let act = List::of(&["display-message", "-p", &mark]).then(&[
+        let act = List::of(&["display-message", "-p", "-t", &pane.0, &mark]).then(&[
             "capture-pane",
             "-e",
             "-p",
@@ -275,7 +276,7 @@ pub(crate) fn capture(pane: &PaneId) -> List {
             &pane.0,
         ]);
         // With a pane that is gone, tmux expands the format for some other pane: so compare the id.
-        let there = format!("#{{&&:#{{==:#{{pane_id}},{pane}}},{state}}}");
+        let there = format!("#{{&&:{},{state}}}", is_pane(pane));
         List::of(&["if-shell", "-F", "-t", &pane.0, &there, &act.line()])
     };
     screen("-1", "#{pane_dead}").and(screen("0", "#{?pane_dead,0,1}"))
@@ -302,24 +303,34 @@ pub(crate) fn read_captures(panes: &[PaneId], answer: &str) -> Vec<Capture> {
 
 // ── guarded acts ────────────────────────────────────────────────────────────────────────────────
 
-/// Says `ok`, `dead`, `mode` or `gone` of the pane.
-fn guard(pane: &PaneId) -> String {
-    format!(
-        "#{{?#{{==:#{{pane_id}},{pane}}},#{{?pane_dead,dead,#{{?pane_in_mode,mode,ok}}}},gone}}"
-    )
+/// True if the target is the pane itself: for one that is gone tmux expands formats of another.
+///
+/// Compared by number, because a `%` in a format may be taken for a date.
+fn is_pane(pane: &PaneId) -> String {
+    format!("#{{==:#{{s/^.//:pane_id}},{}}}", pane.0.trim_start_matches('%'))
 }
 
-fn guarded(pane: &PaneId, act: &List, otherwise: &List) -> List {
-    let say = guard(pane);
-    let ok = format!("#{{==:{say},ok}}");
-    let verdict = List::of(&["display-message", "-p", "-t", &pane.0, &say]);
-    verdict.then(&["if-shell", "-F", "-t", &pane.0, &ok, &act.line(), &otherwise.line()])
+/// Runs the act if the pane can take it, and says `ok`, or `dead`, `mode`, `gone` or `hidden`.
+///
+/// One condition decides on both the act and the answer: were they to disagree, a text that was
+/// typed would be reported as not sent and typed again.
+fn guarded(pane: &PaneId, shows: Option<&str>, act: &List, otherwise: &List) -> List {
+    let there = is_pane(pane);
+    let live = format!("#{{&&:{there},#{{?pane_dead,0,#{{?pane_in_mode,0,1}}}}}}");
+    let ok = match shows {
+        Some(text) => format!("#{{&&:{live},#{{!=:#{{C:{text}}},0}}}}"),
+        None => live,
+    };
+    let why = format!("#{{?{there},#{{?pane_dead,dead,#{{?pane_in_mode,mode,hidden}}}},gone}}");
+    let done = List::of(&["display-message", "-p", "ok"]).and(act.clone());
+    let refused = List::of(&["display-message", "-p", "-t", &pane.0, &why]).and(otherwise.clone());
+    List::of(&["if-shell", "-F", "-t", &pane.0, &ok, &done.line(), &refused.line()])
 }
 
 /// Pasting into a dead pane kills the whole server in tmux before 3.4: hence the guard.
 pub(crate) fn paste(pane: &PaneId, buffer: &str) -> List {
     let act = List::of(&["paste-buffer", "-p", "-d", "-b", buffer, "-t", &pane.0]);
-    guarded(pane, &act, &List::of(&["delete-buffer", "-b", buffer]))
+    guarded(pane, None, &act, &List::of(&["delete-buffer", "-b", buffer]))
 }
 
 pub(crate) fn load(buffer: &str, file: &Path) -> Result<List, TmuxError> {
@@ -337,9 +348,20 @@ pub(crate) fn read_size(answer: &str) -> Option<usize> {
 }
 
 pub(crate) fn keys(pane: &PaneId, keys: &[String]) -> List {
+    guarded(pane, None, &send(pane, keys), &List::default())
+}
+
+/// Keys only while the screen shows the text, of which only letters, digits and spaces may be left.
+pub(crate) fn keys_if_shown(pane: &PaneId, keys: &[String], text: &str) -> List {
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || c == ' ');
+    let shows = Some(text).filter(|text| plain && !text.trim().is_empty());
+    guarded(pane, shows, &send(pane, keys), &List::default())
+}
+
+fn send(pane: &PaneId, keys: &[String]) -> List {
     let mut words = vec!["send-keys", "-t", &pane.0, "--"];
     words.extend(keys.iter().map(String::as_str));
-    guarded(pane, &List::of(&words), &List::of(&["display-message", "-p", ""]))
+    List::of(&words)
 }
 
 /// Reads the answer to a guarded act.
@@ -349,6 +371,7 @@ pub(crate) fn read_verdict(answer: &str) -> Option<Typed> {
         "dead" => Some(Typed::PaneDead),
         "mode" => Some(Typed::InMode),
         "gone" => Some(Typed::Gone),
+        "hidden" => Some(Typed::Hidden),
         _ => None,
     }
 }
@@ -379,4 +402,34 @@ pub(crate) fn says_unreachable(message: &str) -> bool {
     ]
     .iter()
     .any(|known| message.starts_with(known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tmux_prints_is_never_read_as_a_date() {
+        let pane = PaneId("%10".to_owned());
+        let enter = ["Enter".to_owned()];
+        for list in [capture(&pane), keys_if_shown(&pane, &enter, "the end"), paste(&pane, "b")] {
+            let line = list.line();
+            // Only as a target may the id stand there: what is printed goes through strftime.
+            assert_eq!(
+                line.matches('%').count(),
+                line.matches("-t '%10'").count()
+                    + line.matches("-t '\\''%10").count()
+                    + line.matches("-t %10").count()
+                    + line.matches("-t \\\"%10").count(),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_text_that_tmux_could_misread_is_no_condition() {
+        let (pane, enter) = (PaneId("%1".to_owned()), ["Enter".to_owned()]);
+        assert_eq!(keys_if_shown(&pane, &enter, "a}b,#"), keys(&pane, &enter));
+        assert!(keys_if_shown(&pane, &enter, "the end").line().contains("#{C:the end}"));
+    }
 }
