@@ -138,7 +138,7 @@ fn measure(agents: usize, idle: Duration) -> Vec<Figure> {
     }
     std::thread::sleep(SETTLE);
     let costs = fleet.idle(idle);
-    let statuses = (0..STATUS_RUNS).map(|_| fleet.timed(&["status", "--json"])).collect();
+    let statuses: Vec<f64> = (0..STATUS_RUNS).map(|_| fleet.timed(&["status", "--json"])).collect();
     let heals = fleet.heals(agents.min(KILLS));
     let watchdog = fleet.watchdog();
     let high_water = memory_mb(watchdog, "VmHWM:");

@@ -193,11 +193,11 @@ fn send_all(
 #[track_caller]
 fn hold_against_truth(agent: &Agent, outcomes: &BTreeMap<String, Outcome>) {
     let name = &agent.name;
-    let (pastes, submits) = (agent.facts("paste"), agent.facts("submit"));
+    let (paste_facts, submit_facts) = (agent.facts("paste"), agent.facts("submit"));
     assert_eq!(agent.facts("dialog_key"), [""; 0], "{name}: nothing goes into a dialog");
     for (text, outcome) in outcomes {
         let count = |facts: &[String]| facts.iter().filter(|fact| *fact == text).count();
-        let (pasted, submitted) = (count(&pastes), count(&submits));
+        let (pasted, submitted) = (count(&paste_facts), count(&submit_facts));
         let expected = match outcome {
             Outcome::Delivered { .. } => (1, 1),
             Outcome::Held { .. } => (0, 0),
@@ -206,7 +206,7 @@ fn hold_against_truth(agent: &Agent, outcomes: &BTreeMap<String, Outcome>) {
         };
         assert_eq!((pasted, submitted), expected, "{name}: {outcome:?} for {text:?}");
     }
-    for submit in &submits {
+    for submit in &submit_facts {
         assert!(outcomes.contains_key(submit), "{name}: received what nobody sent: {submit:?}");
     }
     let delivered =
