@@ -363,6 +363,10 @@ impl Engine {
     fn start_all(&mut self, starts: Vec<(UnitName, u64, bool)>, now: Now) -> Vec<Event> {
         let mut events = Vec::new();
         let mut opened: Vec<(UnitName, u64, PaneId)> = Vec::new();
+        // Each logged pane costs the server two files; at its limit it hangs every client.
+        if let Some(world) = &self.world {
+            process::raise_open_files_of(world.server.pid);
+        }
         for (unit, attempt, fresh) in starts {
             match self.start(&unit, attempt, fresh, now) {
                 Ok(pane) => opened.push((unit, attempt, pane)),
