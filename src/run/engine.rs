@@ -75,7 +75,8 @@ pub struct Engine {
     environment: BTreeMap<String, String>,
     overrides: Overrides,
     heartbeat: Option<Heartbeat>,
-    detectors: BTreeMap<UnitName, (u64, Detector)>,
+    /// By backend: agents of one backend read alike.
+    detectors: BTreeMap<String, Detector>,
     captured: BTreeMap<UnitName, Captured>,
     world: Option<World>,
     outcomes: Sender<Event>,
@@ -626,8 +627,7 @@ impl Engine {
     /// What a screen of this agent says.
     pub fn read_text(&mut self, unit: &UnitName, text: &str, pane: &PaneFacts) -> Option<Reading> {
         let agent = self.config.agent(unit.as_str())?;
-        let digest = self.fleet.units.get(unit).map_or(0, |found| found.spec.launch_digest);
-        if self.detectors.get(unit).is_none_or(|(of, _)| *of != digest) {
+        if !self.detectors.contains_key(&agent.backend) {
             let backend = Backend::by_name(&self.config, &agent.backend);
             let detector = Detector::new(
                 &backend.name,
@@ -636,9 +636,9 @@ impl Engine {
                 backend.live_lines,
             )
             .ok()?;
-            self.detectors.insert(unit.clone(), (digest, detector));
+            self.detectors.insert(agent.backend.clone(), detector);
         }
-        let (_, detector) = self.detectors.get(unit)?;
+        let detector = self.detectors.get(&agent.backend)?;
         let hints =
             PaneHints { dead: pane.dead, exit_status: pane.exit_status, title: &pane.title };
         Some(detector.read(&Screen::parse(text), &hints))

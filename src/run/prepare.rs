@@ -124,7 +124,8 @@ fn prepare_agent(agent: &Agent, with: &Circumstances<'_>) -> Result<Prepared, Pr
     let prompt = prompt_text(agent, with)?;
     let kickoff = with.store.kickoff(&agent.session);
     if let Some(text) = &prompt {
-        file::replace(&kickoff, text.as_bytes(), 0o600).map_err(PrepareError::Write)?;
+        // Written anew at each start.
+        file::replace_volatile(&kickoff, text.as_bytes(), 0o600).map_err(PrepareError::Write)?;
     }
     let plan = conversation(agent, &backend, with)?;
 

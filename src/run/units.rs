@@ -1,5 +1,6 @@
 //! From the config to what decisions need: one spec a unit, and how each is started.
 
+use std::collections::BTreeMap;
 use std::hash::{Hash as _, Hasher as _};
 
 use crate::backend::Backend;
@@ -21,13 +22,22 @@ pub fn member<'a>(config: &'a Config, name: &UnitName) -> Option<Member<'a>> {
 
 /// What the supervisor needs to know of every unit of the config.
 pub fn specs(config: &Config) -> Vec<UnitSpec> {
-    let agents = config.agents.iter().map(|agent| agent_spec(config, agent));
+    // Resolving one reads its preset's text: once is enough for a hundred agents of one backend.
+    let mut backends: BTreeMap<&str, (Backend, u64)> = BTreeMap::new();
+    let agents = config.agents.iter().map(|agent| {
+        let name = agent.backend.as_str();
+        let (backend, of_backend) = backends.entry(name).or_insert_with(|| {
+            let backend = Backend::by_name(config, name);
+            let of_backend = digest(&format!("{backend:?}"));
+            (backend, of_backend)
+        });
+        agent_spec(config, agent, backend, *of_backend)
+    });
     let services = config.services.iter().map(|service| service_spec(config, service));
     agents.chain(services).collect()
 }
 
-fn agent_spec(config: &Config, agent: &Agent) -> UnitSpec {
-    let backend = Backend::by_name(config, &agent.backend);
+fn agent_spec(config: &Config, agent: &Agent, backend: &Backend, of_backend: u64) -> UnitSpec {
     UnitSpec {
         name: agent.name.clone(),
         session: agent.session.clone(),
@@ -44,7 +54,7 @@ fn agent_spec(config: &Config, agent: &Agent) -> UnitSpec {
         process_names: backend.process_name.clone(),
         max_restarts: config.watchdog.max_restarts,
         stall_idle: backend.stall_idle,
-        launch_digest: digest(&format!("{agent:?}{backend:?}{:?}", config.env)),
+        launch_digest: digest(&format!("{agent:?}{of_backend}{:?}", config.env)),
     }
 }
 

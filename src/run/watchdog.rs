@@ -22,7 +22,7 @@ use crate::supervise::wake;
 use crate::sys::death::DeathWatch;
 use crate::sys::load::{self, LoadError};
 use crate::sys::lock::{self, Lock, LockError};
-use crate::sys::tmux::{Look, Tmux};
+use crate::sys::tmux::{Look, ServerId, Tmux};
 use crate::sys::watch::FileWatch;
 use crate::sys::{clock, process};
 
@@ -33,7 +33,9 @@ const TAKE_OVER_WITHIN: Duration = Duration::from_secs(60);
 /// A watchdog that did not take its lock within this time is not coming.
 const BEGUN_WITHIN: Duration = Duration::from_secs(10);
 /// Between two looks for requests where the file watch does not work.
-const REQUESTS_EVERY: Duration = Duration::from_millis(500);
+const REQUESTS_UNWATCHED: Duration = Duration::from_millis(500);
+/// Where it works, only a lost notification is made up for.
+const REQUESTS_WATCHED: Duration = Duration::from_secs(5);
 
 /// One that runs, one that waits to take over, and a look that finds neither.
 const END_ROUNDS: u32 = 3;
@@ -106,6 +108,9 @@ struct Loop {
     told: Arc<AtomicBool>,
     config_text: Option<String>,
     server_seen: bool,
+    /// The server that `state/server.json` is known to name.
+    recorded: Option<ServerId>,
+    requests_every: Duration,
     glance_at: Mono,
     requests_at: Mono,
     signal_at: Mono,
@@ -127,13 +132,19 @@ impl Loop {
             Ok(watch) => files.push(watch),
             Err(error) => tracing::warn!(%error, "the config is looked at each signal tick only"),
         }
+        let mut requests_every = REQUESTS_UNWATCHED;
         match FileWatch::folder(&project.store.requests(), move || drop(sender.send(Wake::Request)))
         {
-            Ok(watch) => files.push(watch),
+            Ok(watch) => {
+                files.push(watch);
+                requests_every = REQUESTS_WATCHED;
+            }
             Err(error) => tracing::warn!(%error, "requests are polled"),
         }
         let now = clock::now().mono;
         Ok(Self {
+            requests_every,
+            recorded: None,
             config_text: std::fs::read_to_string(&project.config.file).ok(),
             project,
             engine,
@@ -181,6 +192,8 @@ impl Loop {
         }
         if now >= self.heavy_at {
             self.heavy_at = now.plus(self.engine.config.watchdog.heavy_interval);
+            // A person may have removed the file.
+            self.recorded = None;
             self.engine.look_deep();
         }
         if now >= self.glance_at {
@@ -189,7 +202,7 @@ impl Loop {
             self.engine.type_kickoffs();
         }
         if now >= self.requests_at {
-            self.requests_at = now.plus(REQUESTS_EVERY);
+            self.requests_at = now.plus(self.requests_every);
             self.requests();
         }
         self.engine.feed(Event::Tick);
@@ -287,13 +300,18 @@ impl Loop {
             return;
         }
         self.server_seen = true;
+        if self.recorded == server {
+            return;
+        }
         let known = self.project.store.server(clock::now()).value.and_then(|record| record.server);
         let seen = server.map(|server| (server.pid, server.started));
         if known.map(|known| (known.pid, known.started)) != seen
             && let Err(error) = self.project.record_server(server)
         {
             tracing::warn!(%error, "cannot record the tmux server");
+            return;
         }
+        self.recorded = server;
     }
 
     fn watch_pids(&mut self) {

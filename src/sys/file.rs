@@ -32,6 +32,15 @@ fn because<'a>(act: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error)
 
 /// Replaces the file as a whole; readers see the old or the new content, also after a power cut.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+    put(path, bytes, mode, true)
+}
+
+/// The same for a file that is of no use after a power cut: nothing waits for the disk.
+pub fn replace_volatile(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+    put(path, bytes, mode, false)
+}
+
+fn put(path: &Path, bytes: &[u8], mode: u32, lasting: bool) -> Result<(), FileError> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) | None => Path::new("."),
@@ -41,9 +50,11 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
         let mut temporary = tempfile::Builder::new().prefix(".ao-").tempfile_in(folder)?;
         temporary.write_all(bytes)?;
         temporary.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
-        temporary.as_file().sync_all()?;
+        if lasting {
+            temporary.as_file().sync_all()?;
+        }
         temporary.persist(path).map_err(|error| error.error)?;
-        File::open(folder)?.sync_all()
+        if lasting { File::open(folder)?.sync_all() } else { Ok(()) }
     };
     write().map_err(because("replace", path))
 }

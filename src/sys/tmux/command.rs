@@ -180,7 +180,7 @@ impl Commands {
         let what = || format!("write `{}`", file.display());
         std::fs::create_dir_all(&self.state_dir)
             .map_err(|cause| TmuxError::Io { what: what(), cause })?;
-        crate::sys::file::replace(file, bytes, 0o600)
+        crate::sys::file::replace_volatile(file, bytes, 0o600)
             .map_err(|cause| TmuxError::Io { what: what(), cause: cause.into() })
     }
 }
@@ -188,9 +188,11 @@ impl Commands {
 impl Tmux for Commands {
     fn look(&mut self) -> Result<Look, TmuxError> {
         let list = request::look();
-        let mut output = self.run(&list)?;
+        // The version is asked for only if the look fails: it would double what `status` costs.
+        let look = |commands: &Self| commands.call().args(list.argv()).run().map_err(failed);
+        let mut output = look(self)?;
         if output.stderr_text().contains("No such file") && self.restore_socket() {
-            output = self.run(&list)?;
+            output = look(self)?;
         }
         let message = output.stderr_text();
         // Without any session the server names itself and then has no panes to list.
@@ -200,6 +202,7 @@ impl Tmux for Commands {
             self.known = Some(world.server);
             return Ok(Look::Seen(world));
         }
+        self.check()?;
         match refusal(&list, &output) {
             TmuxError::Unreachable { message } => self.absent(&message),
             error @ (TmuxError::Missing { .. }
