@@ -7,19 +7,23 @@
 //! run     loops that observe, decide, act       may use sys + pure
 //! sys     clock, files, processes, tmux         may use pure
 //! ──────────────────────── purity line ────────────────────────
-//! report → supervise → kickoff → limits → screen → backend → config → base
+//! report → supervise → govern → handoff → kickoff → transcript → sense → limits → screen → backend → config → base
 //! ```
 
 pub mod backend;
 pub mod base;
 pub mod config;
+pub mod govern;
+pub mod handoff;
 pub mod kickoff;
 pub mod limits;
 pub mod report;
 pub mod run;
 pub mod screen;
+pub mod sense;
 pub mod supervise;
 pub mod sys;
+pub mod transcript;
 pub mod ui;
 
 use std::ffi::OsString;

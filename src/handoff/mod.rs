@@ -1,0 +1,3 @@
+//! What other agents must be told of: commits and inbox changes become pings.
+//!
+//! Pure: commits and file contents come in as values, pings go out. Fetching is done in `sys`.
