@@ -6,6 +6,7 @@
 mod kickoffs;
 mod logs;
 mod looking;
+mod messages;
 mod starting;
 mod stopping;
 
@@ -16,6 +17,8 @@ use std::time::Duration;
 
 use self::kickoffs::Typed;
 use self::looking::Captured;
+use self::messages::Typing;
+pub use self::messages::typed_text;
 use super::journal::Journal;
 use super::prepare::Overrides;
 use super::project::Project;
@@ -67,6 +70,7 @@ pub struct Engine {
     outcomes: Sender<Event>,
     pending: Receiver<Event>,
     stops_under_way: usize,
+    typing_under_way: usize,
     saved_at: Mono,
     unsaved: bool,
 }
@@ -125,6 +129,7 @@ impl Engine {
             outcomes,
             pending,
             stops_under_way: 0,
+            typing_under_way: 0,
             saved_at: now.mono,
             unsaved: false,
         };
@@ -142,12 +147,14 @@ impl Engine {
                 .collect()
         });
         engine.configure(wanted);
+        engine.recover_messages();
         Ok(engine)
     }
 
     fn configure(&mut self, wanted: BTreeSet<UnitName>) {
         let units = units::specs(&self.config);
-        self.feed(Event::Configured { units, wanted });
+        let settings = units::settings(&self.config);
+        self.feed(Event::Configured { units, wanted, settings });
     }
 
     /// A newer config is in force.
@@ -202,6 +209,7 @@ impl Engine {
                 Action::Report(report) => Some(report.clone()),
                 Action::Start { .. }
                 | Action::Stop { .. }
+                | Action::Type { .. }
                 | Action::Look
                 | Action::SaveWanted
                 | Action::Answer { .. } => None,
@@ -257,12 +265,22 @@ impl Engine {
         let mut starts = Vec::new();
         let mut stops = Vec::new();
         let mut look = false;
+        let mut events = Vec::new();
         for action in actions {
             match action {
                 Action::Start { unit, attempt, fresh, cause: _ } => {
                     starts.push((unit, attempt, fresh));
                 }
                 Action::Stop { unit, attempt, cause: _ } => stops.push((unit, attempt)),
+                Action::Type { unit, attempt: _, message, text, busy_input, command } => {
+                    events.extend(self.type_message(Typing {
+                        unit,
+                        message,
+                        text,
+                        busy_input,
+                        command,
+                    }));
+                }
                 Action::Look => look = true,
                 Action::Report(_) => {}
                 Action::SaveWanted => {
@@ -275,7 +293,6 @@ impl Engine {
                 Action::Answer { id, outcomes } => self.answers.push(Answer { id, outcomes }),
             }
         }
-        let mut events = Vec::new();
         if !stops.is_empty() {
             self.stop_all(&stops);
         }

@@ -99,12 +99,17 @@ impl Engine {
         }
     }
 
-    pub fn stops_under_way(&self) -> bool {
-        self.stops_under_way > 0
+    /// Whether something was begun beside the loop whose outcome is still to come.
+    pub fn work_under_way(&self) -> bool {
+        self.stops_under_way > 0 || self.typing_under_way > 0
     }
 
     pub(super) fn outcome(&mut self, event: Event) {
-        self.stops_under_way = self.stops_under_way.saturating_sub(1);
+        if matches!(event, Event::Typed { .. }) {
+            self.typing_under_way = self.typing_under_way.saturating_sub(1);
+        } else {
+            self.stops_under_way = self.stops_under_way.saturating_sub(1);
+        }
         // A late outcome of an older attempt must not close the session of the one that runs now.
         if let Event::Stopped { unit, attempt, outcome: StopOutcome::Gone { .. } } = &event
             && self.fleet.units.get(unit).is_some_and(|found| {
