@@ -214,6 +214,7 @@ impl Tmux for FakeTmux {
             in_mode: false,
             piped: spec.log.is_some(),
             attached: 0,
+            person_at: 0,
             tag: spec.tag.clone(),
             width: spec.width,
             height: spec.height,
