@@ -5,3 +5,4 @@ pub mod explain;
 pub mod log_text;
 pub mod queue;
 pub mod status;
+pub mod usage;

@@ -183,11 +183,13 @@ pub(super) fn document<'a>(
         for part in message.parts {
             shown(part, if by_user { Kind::Prompt } else { Kind::Text }, at, each);
         }
+        let finished = info.time.is_some_and(|time| time.completed.is_some());
         let done = moment(info.time.and_then(|time| time.completed)).or(at);
         if let Some(found) = &info.error {
             each(error(done, found));
         }
-        if let Some(tokens) = info.tokens {
+        // The tokens of an unfinished answer still grow.
+        if let Some(tokens) = info.tokens.filter(|_| finished) {
             each(Event::Used(Used {
                 at: done,
                 id: info.id,

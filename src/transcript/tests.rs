@@ -104,7 +104,9 @@ fn the_writer_of_a_file_is_told_by_its_beginning() {
 
 #[test]
 fn a_claude_session_is_told_line_by_line() {
-    check(SESSION, expect![[r#"
+    check(
+        SESSION,
+        expect![[r#"
         2026-11-21 03:58:17 demo prompt STUB: thinkbash 2 ls README.md main.rs ;; write /home/dev/project/greeting.txt ;; edit /home/dev/project/greeting.txt ;; text 2 12
         2026-11-21 03:58:19 demo think  The user wants a command run. I should run it and look at what it prints.
         2026-11-21 03:58:19 demo text   I'll run that command now.
@@ -142,35 +144,44 @@ fn a_claude_session_is_told_line_by_line() {
         2026-11-21 03:58:37 demo error  API Error: 400 messages.5.content.0: thinking or redacted_thinking blocks in the latest assistant message cannot be modified.
         2026-11-21 03:58:39 demo prompt STUB: limit five_hour 7800
         2026-11-21 03:58:40 demo error  You've hit your 5-hour limit · resets 7:08am (Europe/Berlin)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_sub_agent_is_named_beside_its_agent() {
-    check(SUB, expect![[r#"
+    check(
+        SUB,
+        expect![[r#"
         2026-11-21 03:58:24 demo/a7497cc4 prompt STUB: bash ls README.md ;; say subagent done
         2026-11-21 03:58:24 demo/a7497cc4 text   I'll run that command.
         2026-11-21 03:58:24 demo/a7497cc4 tool   Bash(command: ls README.md, description: Run the requested command)
         2026-11-21 03:58:24 demo/a7497cc4 result README.md
         2026-11-21 03:58:24 demo/a7497cc4 text   subagent done
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_claude_stream_reads_like_a_session() {
-    check(STREAM, expect![[r#"
+    check(
+        STREAM,
+        expect![[r#"
         2026-11-21 04:06:39 demo think  The user wants a command run. I should run it and look at what it prints.
         2026-11-21 04:06:39 demo text   I'll run that command now.
         2026-11-21 04:06:39 demo tool   Bash(command: ls README.md, description: Run the requested command)
         2026-11-21 04:06:39 demo result README.md
         2026-11-21 04:06:39 demo text   done
         ------------------- demo turn   turn over
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_codex_rollout_shows_what_was_typed_and_leaves_out_what_the_cli_added() {
-    check(ROLLOUT, expect![[r#"
+    check(
+        ROLLOUT,
+        expect![[r#"
         2026-11-21 03:52:58 demo prompt STUB:tool echo hi
         2026-11-21 03:52:58 demo tool   exec(const r = await tools.exec_command({"cmd": "echo hi"}); text(r.output);)
         2026-11-21 03:52:58 demo result Script completed Wall time 0.1 seconds Output: hi
@@ -179,12 +190,15 @@ fn a_codex_rollout_shows_what_was_typed_and_leaves_out_what_the_cli_added() {
         2026-11-21 03:52:59 demo prompt again
         2026-11-21 03:52:59 demo text   Stub answer: done.
         2026-11-21 03:52:59 demo turn   turn over after 0.1 s
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn codex_limits_questions_and_interrupts_are_told() {
-    check(&[ROLLOUT_LIMIT.trim_end(), ROLLOUT_TUI].join("\n"), expect![[r#"
+    check(
+        &[ROLLOUT_LIMIT.trim_end(), ROLLOUT_TUI].join("\n"),
+        expect![[r#"
         2026-11-21 03:52:59 demo prompt STUB:limit=7200 STUB:plan=plus
         2026-11-21 03:52:59 demo error  You’ve hit your usage limit. Upgrade to Pro (https://chatgpt.com/explore/pro), visit https://chatgpt.com/settings/usage to purchase more credits or try again at 5:52 AM.
         2026-11-21 03:52:59 demo turn   turn over after 0.1 s
@@ -192,30 +206,39 @@ fn codex_limits_questions_and_interrupts_are_told() {
         2026-11-21 04:19:28 demo tool   request_user_input(questions: [{"id": "q1", "header": "Colour", "question": "Which colour?", "options": [{"label": "Red (Recommended)", "description"…)
         2026-11-21 04:19:31 demo result aborted by user after 3.0s
         2026-11-21 04:19:31 demo note   interrupted
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn the_output_of_codex_exec_has_no_times() {
-    check(&[EXEC.trim_end(), EXEC_LIMIT].join("\n"), expect![[r#"
+    check(
+        &[EXEC.trim_end(), EXEC_LIMIT].join("\n"),
+        expect![[r#"
         ------------------- demo tool   command_execution(/bin/bash -lc 'echo hi')
         ------------------- demo result hi
         ------------------- demo text   Stub answer: done.
         ------------------- demo turn   turn over
         ------------------- demo error  You’ve hit your usage limit. Upgrade to Pro (https://chatgpt.com/explore/pro), visit https://chatgpt.com/settings/usage to purchase more credits or try again at 5:52 AM.
         ------------------- demo error  You’ve hit your usage limit. Upgrade to Pro (https://chatgpt.com/explore/pro), visit https://chatgpt.com/settings/usage to purchase more credits or try again at 5:52 AM.
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_opencode_export_and_its_run_say_the_same() {
-    check(EXPORT, expect![[r#"
+    check(
+        EXPORT,
+        expect![[r#"
         2026-11-21 04:03:44 demo prompt "STUB:tool echo sample-tool-output"
         2026-11-21 04:03:53 demo tool   bash(command: echo sample-tool-output", description: stub call)
         2026-11-21 04:03:54 demo result /bin/bash: -c: line 1: unexpected EOF while looking for matching `"'
         2026-11-21 04:03:55 demo text   Stub answer: done.
-    "#]]);
-    check(&[RUN.trim_end(), RUN_DENIED.trim_end(), RUN_LIMIT].join("\n"), expect![[r#"
+    "#]],
+    );
+    check(
+        &[RUN.trim_end(), RUN_DENIED.trim_end(), RUN_LIMIT].join("\n"),
+        expect![[r#"
         2026-11-21 04:03:53 demo tool   bash(command: echo sample-tool-output", description: stub call)
         2026-11-21 04:03:54 demo result /bin/bash: -c: line 1: unexpected EOF while looking for matching `"'
         2026-11-21 04:03:55 demo text   Stub answer: done.
@@ -223,7 +246,8 @@ fn an_opencode_export_and_its_run_say_the_same() {
         2026-11-21 03:39:21 demo failed ao: denied by policy (DENYME)
         2026-11-21 03:39:22 demo text   Stub answer: done.
         2026-11-21 04:06:57 demo error  The usage limit has been reached
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -376,12 +400,16 @@ fn a_later_price_holds_from_its_day_on() {
 #[test]
 fn no_control_byte_and_no_line_break_gets_through() {
     let nasty = r#"{"type":"user","sessionId":"s","timestamp":"2026-11-21T03:00:00Z","message":{"content":"a\u001b[31mred\u001b[0m\r\nb\u0000\u0007\u009b1mc \u001b]0;title\u0007d \ud83d\ude00 \ud800 \u2028 e\tf"}}"#;
-    check(nasty, expect![[r#"
+    check(
+        nasty,
+        expect![[r#"
         2026-11-21 03:00:00 demo prompt ared bc d 😀 � e f
-    "#]]);
+    "#]],
+    );
     expect![[r#"
         2026-11-21 03:00:00 demo prompt ared\nbc d 😀 � \n e f
-    "#]].assert_eq(&render(nasty, true));
+    "#]]
+    .assert_eq(&render(nasty, true));
 }
 
 #[test]

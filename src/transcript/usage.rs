@@ -220,6 +220,11 @@ impl Ledger {
         &mut self.cells[at].usage
     }
 
+    /// Nothing was said yet.
+    pub fn is_empty(&self) -> bool {
+        self.cells.is_empty() && self.context == Context::default()
+    }
+
     /// The sums, by day, then model, with what the CLIs state beyond the lines.
     pub fn cells(&self) -> Vec<Cell> {
         let mut whole = Self { cells: self.cells.clone(), ..Self::default() };
