@@ -21,3 +21,4 @@ mod shell_templates;
 mod sim;
 mod support;
 mod tmux;
+mod transcripts;

@@ -9,6 +9,8 @@
 
 pub mod find;
 mod opencode;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
