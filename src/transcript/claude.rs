@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::json;
 use super::text::Text;
 use super::usage::Usage;
 use super::{Entry, Event, Kind, Used, time};
@@ -70,6 +71,7 @@ struct Message<'a> {
 }
 
 #[derive(Deserialize)]
+#[expect(clippy::struct_field_names, reason = "they are the names in the file")]
 struct Tokens {
     input_tokens: Option<u64>,
     output_tokens: Option<u64>,
@@ -146,11 +148,25 @@ struct Block<'a> {
     is_error: Option<bool>,
 }
 
+/// Told by the line's beginning: most bytes of a session are in lines that nobody asks for.
+fn is_of_interest(text: &str) -> bool {
+    match json::outer_text(text, "type") {
+        Some(kind) => matches!(
+            kind,
+            "assistant" | "user" | "system" | "queue-operation" | "cost-state" | "result"
+        ),
+        None => json::outer_value(text, "attachment").is_none(),
+    }
+}
+
 /// Reads one line.
 pub(super) fn line<'a>(
     text: &'a str,
     each: &mut dyn FnMut(Event<'a>),
 ) -> Result<(), serde_json::Error> {
+    if !is_of_interest(text) {
+        return Ok(());
+    }
     let mut line: Line<'a> = serde_json::from_str(text)?;
     let kind = line.kind.take().unwrap_or_default();
     match kind.as_ref() {

@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::json;
 use super::text::Text;
 use super::usage::Usage;
 use super::{Entry, Event, Kind, Used, time};
@@ -186,12 +187,31 @@ impl Place {
     }
 }
 
+/// Told by the line's beginning: what the model was given, and copies of what is told elsewhere, is much.
+fn is_of_interest(text: &str) -> bool {
+    let kind = json::outer_text(text, "type");
+    let payload = json::outer_value(text, "payload").filter(|payload| payload.starts_with('{'));
+    let inner = payload.and_then(|payload| json::outer_text(payload, "type"));
+    match (kind, inner) {
+        (Some("world_state"), _)
+        | (Some("event_msg"), Some("item_completed" | "thread_settings_applied"))
+        | (Some("response_item"), Some("additional_tools")) => false,
+        (Some("response_item"), Some("message")) => {
+            payload.and_then(|payload| json::outer_text(payload, "role")) != Some("developer")
+        }
+        _ => true,
+    }
+}
+
 /// Reads one line.
 pub(super) fn line<'a>(
     memory: &mut Memory,
     text: &'a str,
     each: &mut dyn FnMut(Event<'a>),
 ) -> Result<(), serde_json::Error> {
+    if !is_of_interest(text) {
+        return Ok(());
+    }
     let line: Line<'a> = serde_json::from_str(text)?;
     let place = Place { at: time(line.timestamp.as_deref()), sub: memory.sub.clone() };
     let kind = line.kind.as_deref().unwrap_or("");

@@ -2,6 +2,42 @@
 //!
 //! The input was checked by `serde_json` before; what is malformed all the same is passed on as it is.
 
+/// Bytes in which [`outer_text`] and [`outer_value`] look.
+const HEAD_BYTES_MAX: usize = 256;
+
+/// The text of a field of the outermost object, if it stands near the line's beginning and before any
+/// other object. For leaving lines out without parsing them; `None` says nothing.
+pub fn outer_text<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    let value = outer_value(line, key)?.strip_prefix('"')?;
+    value.split_once('"').map(|(text, _)| text)
+}
+
+/// What follows such a field's colon.
+pub fn outer_value<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    let bytes = line.as_bytes();
+    let head = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
+    let mut at = 1;
+    loop {
+        let from =
+            at + head.get(at..)?.iter().position(|&byte| matches!(byte, b'"' | b'{' | b'['))?;
+        if head[from] != b'"' {
+            return None;
+        }
+        let to =
+            from + 1 + head[from + 1..].iter().position(|&byte| matches!(byte, b'"' | b'\\'))?;
+        if head[to] != b'"' {
+            return None;
+        }
+        at = to + 1;
+        let rest = line.get(at..)?;
+        if &head[from + 1..to] == key.as_bytes()
+            && let Some(value) = rest.strip_prefix(':')
+        {
+            return Some(value.trim_start());
+        }
+    }
+}
+
 /// Part of an unescaped string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Piece<'a> {

@@ -135,7 +135,7 @@ fn moment(millis: Option<i64>) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_millis(millis?)
 }
 
-fn entry<'a>(at: Option<DateTime<Utc>>, kind: Kind, text: Text<'a>) -> Event<'a> {
+fn entry(at: Option<DateTime<Utc>>, kind: Kind, text: Text<'_>) -> Event<'_> {
     Event::Entry(Entry { at, sub: None, kind, tool: None, text })
 }
 

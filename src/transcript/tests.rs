@@ -91,8 +91,8 @@ fn only(ledger: &Ledger) -> (String, Usage) {
 
 #[test]
 fn the_writer_of_a_file_is_told_by_its_beginning() {
-    let formats = ALL.map(|text| Format::detect(text).unwrap());
     use Format::{Claude, Codex, OpencodeExport, OpencodeRun};
+    let formats = ALL.map(|text| Format::detect(text).unwrap());
     let (c, x) = (Claude, Codex);
     let expected = [c, c, c, x, x, x, x, x, OpencodeExport, OpencodeRun, OpencodeRun, OpencodeRun];
     assert_eq!(formats, expected);
@@ -152,13 +152,13 @@ fn a_claude_session_is_told_line_by_line() {
 fn a_sub_agent_is_named_beside_its_agent() {
     check(
         SUB,
-        expect![[r#"
+        expect![[r"
         2026-11-21 03:58:24 demo/a7497cc4 prompt STUB: bash ls README.md ;; say subagent done
         2026-11-21 03:58:24 demo/a7497cc4 text   I'll run that command.
         2026-11-21 03:58:24 demo/a7497cc4 tool   Bash(command: ls README.md, description: Run the requested command)
         2026-11-21 03:58:24 demo/a7497cc4 result README.md
         2026-11-21 03:58:24 demo/a7497cc4 text   subagent done
-    "#]],
+    "]],
     );
 }
 
@@ -166,14 +166,14 @@ fn a_sub_agent_is_named_beside_its_agent() {
 fn a_claude_stream_reads_like_a_session() {
     check(
         STREAM,
-        expect![[r#"
+        expect![[r"
         2026-11-21 04:06:39 demo think  The user wants a command run. I should run it and look at what it prints.
         2026-11-21 04:06:39 demo text   I'll run that command now.
         2026-11-21 04:06:39 demo tool   Bash(command: ls README.md, description: Run the requested command)
         2026-11-21 04:06:39 demo result README.md
         2026-11-21 04:06:39 demo text   done
         ------------------- demo turn   turn over
-    "#]],
+    "]],
     );
 }
 
@@ -214,14 +214,14 @@ fn codex_limits_questions_and_interrupts_are_told() {
 fn the_output_of_codex_exec_has_no_times() {
     check(
         &[EXEC.trim_end(), EXEC_LIMIT].join("\n"),
-        expect![[r#"
+        expect![[r"
         ------------------- demo tool   command_execution(/bin/bash -lc 'echo hi')
         ------------------- demo result hi
         ------------------- demo text   Stub answer: done.
         ------------------- demo turn   turn over
         ------------------- demo error  You’ve hit your usage limit. Upgrade to Pro (https://chatgpt.com/explore/pro), visit https://chatgpt.com/settings/usage to purchase more credits or try again at 5:52 AM.
         ------------------- demo error  You’ve hit your usage limit. Upgrade to Pro (https://chatgpt.com/explore/pro), visit https://chatgpt.com/settings/usage to purchase more credits or try again at 5:52 AM.
-    "#]],
+    "]],
     );
 }
 
@@ -402,13 +402,13 @@ fn no_control_byte_and_no_line_break_gets_through() {
     let nasty = r#"{"type":"user","sessionId":"s","timestamp":"2026-11-21T03:00:00Z","message":{"content":"a\u001b[31mred\u001b[0m\r\nb\u0000\u0007\u009b1mc \u001b]0;title\u0007d \ud83d\ude00 \ud800 \u2028 e\tf"}}"#;
     check(
         nasty,
-        expect![[r#"
+        expect![[r"
         2026-11-21 03:00:00 demo prompt ared bc d 😀 � e f
-    "#]],
+    "]],
     );
-    expect![[r#"
+    expect![[r"
         2026-11-21 03:00:00 demo prompt ared\nbc d 😀 � \n e f
-    "#]]
+    "]]
     .assert_eq(&render(nasty, true));
 }
 
@@ -416,7 +416,14 @@ fn no_control_byte_and_no_line_break_gets_through() {
 fn lines_that_are_damaged_or_of_another_kind_do_no_harm() {
     for text in ALL.into_iter().filter(|text| *text != EXPORT) {
         let format = Format::detect(text).unwrap();
-        let line = text.lines().max_by_key(|line| line.len()).unwrap();
+        let tells = |line: &&str| {
+            let mut entries = 0;
+            Reader::new(format).line(line, &mut |event| {
+                entries += usize::from(matches!(event, Event::Entry(_)));
+            });
+            entries > 0
+        };
+        let line = text.lines().filter(tells).max_by_key(|line| line.len()).unwrap();
         for cut in (0..line.len()).filter(|&cut| line.is_char_boundary(cut)) {
             let mut unreadable = 0;
             Reader::new(format).line(&line[..cut], &mut |event| {
@@ -433,6 +440,20 @@ fn lines_that_are_damaged_or_of_another_kind_do_no_harm() {
             });
         }
     }
+}
+
+#[test]
+fn a_field_is_found_early_only_in_the_outermost_object() {
+    let find = |line: &'static str| json::outer_text(line, "type");
+    assert_eq!(find(r#"{"a": null, "n": 3, "type": "x", "b": {}}"#), Some("x"));
+    assert_eq!(find(r#"{"type":"x"}"#), Some("x"));
+    assert_eq!(find(r#"{"a":"type","type":"x"}"#), Some("x"));
+    for line in
+        [r#"{"a":{"type":"x"}}"#, r#"{"a":["type"],"type":"x"}"#, r#"{"a":"type"}"#, "{", ""]
+    {
+        assert_eq!(find(line), None, "{line}");
+    }
+    assert_eq!(find(r#"{"a":"\"type\":","type":"x"}"#), None);
 }
 
 /// What a reader says, in words that outlive the line.

@@ -58,8 +58,7 @@ impl<'a> Text<'a> {
     pub fn is_empty(&self) -> bool {
         match self {
             Self::Plain(text) => text.trim().is_empty(),
-            Self::Quoted(text) => text.len() <= 2,
-            Self::Blocks(text) => text.len() <= 2,
+            Self::Quoted(text) | Self::Blocks(text) => text.len() <= 2,
             Self::Arguments(_) | Self::Inner(_) => false,
         }
     }

@@ -50,8 +50,15 @@ pub struct SessionFile {
 
 /// The sources of all agents whose CLI writes transcripts we can read.
 pub fn sources(config: &Config, store: &Store) -> Vec<Source> {
-    let mut sources: Vec<Source> =
-        config.agents.iter().filter_map(|agent| source(config, store, agent)).collect();
+    // A preset costs some parsing, and a fleet has few backends.
+    let mut backends = BTreeMap::<&str, Backend>::new();
+    let mut sources = Vec::new();
+    for agent in &config.agents {
+        let backend = backends
+            .entry(&agent.backend)
+            .or_insert_with(|| Backend::by_name(config, &agent.backend));
+        sources.extend(source(config, store, agent, backend));
+    }
     for index in 0..sources.len() {
         let own = &sources[index];
         let shared = sources.iter().enumerate().any(|(other, source)| {
@@ -65,8 +72,7 @@ pub fn sources(config: &Config, store: &Store) -> Vec<Source> {
     sources
 }
 
-fn source(config: &Config, store: &Store, agent: &Agent) -> Option<Source> {
-    let backend = Backend::by_name(config, &agent.backend);
+fn source(config: &Config, store: &Store, agent: &Agent, backend: &Backend) -> Option<Source> {
     let format = Format::of_preset(backend.preset.as_deref().unwrap_or(&agent.backend))?;
     let launch = store.launch_peek(&agent.session);
     let mut environment =
@@ -97,7 +103,7 @@ fn source(config: &Config, store: &Store, agent: &Agent) -> Option<Source> {
         signature: agent.log_signature.clone(),
         shared: false,
         started: launch.map(|launch| launch.at.into()),
-        bin: backend.bin,
+        bin: backend.bin.clone(),
         environment,
     })
 }
