@@ -306,6 +306,12 @@ impl Tmux for FakeTmux {
         state.answer(())
     }
 
+    fn terminals(&mut self) -> Result<Vec<std::path::PathBuf>, TmuxError> {
+        let mut state = self.state();
+        state.reach()?;
+        state.answer(Vec::new())
+    }
+
     fn nudge(&mut self) -> Result<(), TmuxError> {
         let mut state = self.state();
         state.reach()?;

@@ -174,6 +174,8 @@ pub trait Tmux: Send {
     ) -> Result<Typed, TmuxError>;
     /// Opens (again) the pane's log.
     fn pipe(&mut self, pane: &PaneId, log: &std::path::Path) -> Result<(), TmuxError>;
+    /// The terminals of attached clients.
+    fn terminals(&mut self) -> Result<Vec<PathBuf>, TmuxError>;
     /// Makes the server notice deaths whose status it has not read yet.
     fn nudge(&mut self) -> Result<(), TmuxError>;
 }

@@ -382,6 +382,15 @@ pub(crate) fn nudge() -> List {
     List::of(&["run-shell", "true"])
 }
 
+/// Every client's terminal; those in control mode have none.
+pub(crate) fn terminals() -> List {
+    List::of(&["list-clients", "-F", "#{?client_control_mode,,#{client_tty}}"])
+}
+
+pub(crate) fn read_terminals(answer: &str) -> Vec<std::path::PathBuf> {
+    answer.lines().filter(|line| line.starts_with('/')).map(Into::into).collect()
+}
+
 // ── refusals ────────────────────────────────────────────────────────────────────────────────────
 
 /// Whether tmux says that what we named is not there.
