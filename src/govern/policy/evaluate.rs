@@ -230,7 +230,6 @@ impl<'a> Judged<'a, '_> {
                 why.push_str("; ");
             }
             why.push_str(&condition.text);
-            why.push_str(": ");
             values(condition, &self.facts(), &mut why);
             why.push_str(" ✓");
         }
@@ -261,7 +260,7 @@ impl<'a> Judged<'a, '_> {
             Limit::Size(condition) => match holds(condition, self) {
                 Ok(true) => Within::Yes,
                 Ok(false) => {
-                    let mut why = format!("{}: ", condition.text);
+                    let mut why = condition.text.clone();
                     values(condition, &self.facts(), &mut why);
                     Within::No { step: Step::Policy, why, until: None }
                 }
@@ -339,17 +338,16 @@ fn holds<'b>(condition: &'b Conjunct, judged: &'b Judged<'_, '_>) -> Result<bool
     condition.code.holds(&judged.facts())
 }
 
-/// The attributes of a condition with their values: `85`, or `a = 1, b = 2`.
+/// The attributes of a condition with their values: `: 85`, or `: a = 1, b = 2`; of none, nothing.
 pub(super) fn values(condition: &Conjunct, facts: &Facts<'_>, into: &mut String) {
     let references = condition.code.references();
     if let [only] = references[..] {
+        into.push_str(": ");
         into.push_str(&only.shown(facts));
         return;
     }
     for (number, reference) in references.iter().enumerate() {
-        if number > 0 {
-            into.push_str(", ");
-        }
+        into.push_str(if number == 0 { ": " } else { ", " });
         into.push_str(&reference.name);
         into.push_str(" = ");
         into.push_str(&reference.shown(facts));

@@ -68,7 +68,8 @@ impl Explained {
                 Holds::No => "✗".to_owned(),
                 Holds::Fault(why) => format!("✗ ({why})"),
             };
-            lines.push(format!("  {}: {} {mark}", part.text, part.values));
+            let between = if part.values.is_empty() { "" } else { ": " };
+            lines.push(format!("  {}{between}{} {mark}", part.text, part.values));
         }
         for said in &self.said {
             lines.push(format!("  → {}: {}", effect_word(said.effect), said.why));
@@ -93,7 +94,11 @@ pub fn explain(set: &Set, ask: &Ask, situation: &Situation<'_>) -> Vec<Explained
                 Ok(false) => Holds::No,
                 Err(fault) => Holds::Fault(fault.to_string()),
             };
-            Part { text: condition.text.clone(), values: shown, holds }
+            Part {
+                text: condition.text.clone(),
+                values: shown.trim_start_matches(": ").to_owned(),
+                holds,
+            }
         });
         Explained {
             rule: rule.name.clone(),

@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 pub use case::{CaseResult, Usage, Used};
 pub use evaluate::{Downgrade, Need, NeedKind, Outcome, RateView, Situation};
+pub(crate) use raw::dollars as parse_dollars;
 
 use crate::config::diagnostic::Diagnostic;
 use index::Index;

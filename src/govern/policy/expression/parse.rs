@@ -271,7 +271,7 @@ impl Parser {
         let mut parts = vec![below(self)?];
         while self.take(sign) {
             if parts.len() == RUN_MAX {
-                return Err(self.too_many());
+                return Err(self.too_many(RUN_MAX));
             }
             parts.push(below(self)?);
         }
@@ -282,8 +282,8 @@ impl Parser {
         Ok(self.node(start, tree))
     }
 
-    fn too_many(&self) -> Mistake {
-        let message = format!("more than {RUN_MAX} parts in a row");
+    fn too_many(&self, most: usize) -> Mistake {
+        let message = format!("more than {most} parts in a row");
         Mistake::new(message, self.end.saturating_sub(1)..self.end)
             .hint("split it into several rules")
     }
@@ -349,7 +349,7 @@ impl Parser {
             // Each makes the tree one deeper.
             length += 1;
             if length > DEPTH_MAX {
-                return Err(self.too_many());
+                return Err(self.too_many(DEPTH_MAX));
             }
             self.next();
             let right = below(self)?;
@@ -376,7 +376,7 @@ impl Parser {
         while self.take(".") {
             length += 1;
             if length > DEPTH_MAX {
-                return Err(self.too_many());
+                return Err(self.too_many(DEPTH_MAX));
             }
             let (token, span) = self.next();
             let Token::Name(name) = token else {
@@ -430,7 +430,7 @@ impl Parser {
         }
         loop {
             if found.len() == RUN_MAX {
-                return Err(self.too_many());
+                return Err(self.too_many(RUN_MAX));
             }
             found.push(self.expression()?);
             if !self.take(",") {
