@@ -115,7 +115,8 @@ fn configs(criterion: &mut Criterion) {
 fn policies(criterion: &mut Criterion) {
     let mut text = String::from("policies:\n");
     for index in 0..1_000 {
-        let action = if index % 100 == 0 { "deploy.run".to_owned() } else { format!("x{index}.do") };
+        let action =
+            if index % 100 == 0 { "deploy.run".to_owned() } else { format!("x{index}.do") };
         text += &format!(
             "  - {{ name: r{index}, scope: {{ actions: [{action}], agents: ['dep*'] }}, effect: permit, when: {{ condition: context.test_coverage > 80 && context.cost_delta < 5.0 }} }}\n"
         );

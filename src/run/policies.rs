@@ -164,17 +164,13 @@ pub fn load(source: &Source) -> InForce {
         return cache.fall_back(&failure);
     }
     let checked = checked(files, &source.known);
-    match &checked.set {
-        Some(set) => {
-            let alarm = cache.keep(set);
-            InForce { set: set.clone(), alarm }
-        }
-        None => {
-            let failure = checked.first_error().unwrap_or_else(|| "unknown".to_owned());
-            cache.keep_failure(&digest, &failure);
-            cache.fall_back(&failure)
-        }
+    if let Some(set) = checked.set {
+        let alarm = cache.keep(&set);
+        return InForce { set, alarm };
     }
+    let failure = checked.first_error().unwrap_or_else(|| "unknown".to_owned());
+    cache.keep_failure(&digest, &failure);
+    cache.fall_back(&failure)
 }
 
 struct Cache {
@@ -206,21 +202,17 @@ impl Cache {
     }
 
     fn fall_back(&self, failure: &str) -> InForce {
-        match self.good().and_then(|digest| self.set(&digest)) {
-            Some(set) => {
-                let short = set.digest.get(..12).unwrap_or(&set.digest);
-                let alarm = format!(
-                    "the policies do not load, the last good set ({short}) stays in force: {failure}"
-                );
-                InForce { set, alarm: Some(alarm) }
-            }
-            None => {
-                let alarm = format!(
-                    "the policies do not load and there is no earlier set, all but reading is denied: {failure}"
-                );
-                InForce { set: Set::closed(&*alarm), alarm: Some(alarm) }
-            }
-        }
+        let Some(set) = self.good().and_then(|digest| self.set(&digest)) else {
+            let alarm = format!(
+                "the policies do not load and there is no earlier set, all but reading is denied: {failure}"
+            );
+            return InForce { set: Set::closed(&*alarm), alarm: Some(alarm) };
+        };
+        let short = set.digest.get(..12).unwrap_or(&set.digest);
+        let alarm = format!(
+            "the policies do not load, the last good set ({short}) stays in force: {failure}"
+        );
+        InForce { set, alarm: Some(alarm) }
     }
 
     /// A set that cannot be kept is in force all the same, but there will be nothing to fall back to.

@@ -1,6 +1,7 @@
 //! Tests that stand in policy files: an act and what the whole set must say about it.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -101,12 +102,9 @@ impl Case {
             format!("expected `{}`, got `{}`", word(self.expect), word(got))
         };
         for said in &outcome.said {
-            text.push_str(&format!(
-                "; {} says {}: {}",
-                said.rule,
-                effect_word(said.effect),
-                said.why
-            ));
+            let says = effect_word(said.effect);
+            write!(text, "; {} says {says}: {}", said.rule, said.why)
+                .expect("a String takes any text");
         }
         Some(text)
     }

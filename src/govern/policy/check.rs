@@ -110,12 +110,11 @@ fn turned(comparison: Comparison) -> Comparison {
 }
 
 fn number(code: &Code) -> Option<f64> {
-    #[expect(clippy::cast_precision_loss, reason = "a rounded bound only costs a warning")]
-    match code {
-        Code::Int(value) | Code::Money(value) => Some(*value as f64),
-        Code::Float(value) => Some(*value),
-        _ => None,
+    if let Code::Float(value) = code {
+        return Some(*value);
     }
+    #[expect(clippy::cast_precision_loss, reason = "a rounded bound only costs a warning")]
+    if let Code::Int(value) | Code::Money(value) = code { Some(*value as f64) } else { None }
 }
 
 fn unknown(rule: &Rule, known: &Known, warn: &mut impl FnMut(String, &str)) {

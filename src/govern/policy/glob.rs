@@ -75,8 +75,8 @@ impl Glob {
         let (mut part, mut rest) = (0, text);
         // Where to go on after a mismatch: the part behind the star, and the text from which one
         // more character is swallowed.
-        let (mut within, mut across): (Option<(usize, &str)>, Option<(usize, &str, bool)>) =
-            (None, None);
+        let mut within: Option<(usize, &str)> = None;
+        let mut across: Option<(usize, &str, bool)> = None;
         loop {
             let next = rest.chars().next();
             match (parts.get(part), next) {

@@ -21,7 +21,7 @@ use crate::base::suggest;
 use crate::config;
 use crate::config::diagnostic::Diagnostic;
 use crate::govern::action::{Ask, Micros};
-use crate::govern::attribute::Source;
+use crate::govern::attribute::{Attribute, Source};
 use crate::govern::class::Class;
 use crate::govern::trust::Level;
 
@@ -235,7 +235,7 @@ impl Resolver<'_> {
             match NaiveDate::parse_from_str(&day.value, "%Y-%m-%d") {
                 Ok(date) => holidays.push(date.num_days_from_ce()),
                 Err(_) => {
-                    self.error(day, format!("`{}` is no date", day.value), "such as 2026-12-25")
+                    self.error(day, format!("`{}` is no date", day.value), "such as 2026-12-25");
                 }
             }
         }
@@ -382,10 +382,7 @@ impl Resolver<'_> {
             }
             match facts::value(&value.value) {
                 Some(value) => {
-                    drop(attributes.insert(
-                        name.clone(),
-                        crate::govern::attribute::Attribute { value, source },
-                    ))
+                    attributes.insert(name.clone(), Attribute { value, source });
                 }
                 None => self.error(value, format!("`{name}` cannot have this value"), ""),
             }

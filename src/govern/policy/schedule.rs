@@ -45,7 +45,7 @@ impl Schedule {
             .expect("a day has fewer than 65,536 minutes");
         let today = local.date();
         let yesterday = today.checked_sub_days(Days::new(1));
-        let inside = self.windows.iter().any(|window| {
+        let inside = self.windows.iter().any(|&window| {
             let begun_today = self.begins_on(window, today);
             if window.from < window.to {
                 begun_today && (window.from..window.to).contains(&minute)
@@ -58,7 +58,7 @@ impl Schedule {
         inside != self.outside
     }
 
-    fn begins_on(&self, window: &Window, day: NaiveDate) -> bool {
+    fn begins_on(&self, window: Window, day: NaiveDate) -> bool {
         window.days & (1 << day.weekday().num_days_from_monday()) != 0
             && !self.holidays.contains(&day.num_days_from_ce())
     }
@@ -104,7 +104,11 @@ fn day_start(day: NaiveDate, zone: Tz) -> Option<DateTime<Utc>> {
     })
 }
 
-#[expect(clippy::ref_option, reason = "serde hands fields over by reference")]
+#[expect(
+    clippy::ref_option,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands fields over by reference"
+)]
 fn zone_out<S: Serializer>(zone: &Option<Tz>, to: S) -> Result<S::Ok, S::Error> {
     zone.map(Tz::name).serialize(to)
 }

@@ -122,24 +122,24 @@ fn deploys_in_business_hours_if_tested_and_cheap() {
         let situation = situation(attributes, &used, now);
         explain(&set, &deploy, &situation)[0].lines().join("\n")
     };
-    expect![[r#"
+    expect![[r"
         staging-deploys [permit]
           scope ✓
           schedule ✓
           context.test_coverage > 80: 85 ✓
           context.cost_delta < 5: $4.5 ✓
-          → permit: context.test_coverage > 80: 85 ✓; context.cost_delta < 5: $4.5 ✓"#]]
+          → permit: context.test_coverage > 80: 85 ✓; context.cost_delta < 5: $4.5 ✓"]]
     .assert_eq(&lines(&good, FRIDAY));
     let dear = facts(
         Source::Verified,
         &[("context.test_coverage", Value::Int(85)), ("context.cost_delta", Value::Float(5.0))],
     );
-    expect![[r#"
+    expect![[r"
         staging-deploys [permit]
           scope ✓
           schedule ✓
           context.test_coverage > 80: 85 ✓
-          context.cost_delta < 5: $5 ✗"#]]
+          context.cost_delta < 5: $5 ✗"]]
     .assert_eq(&lines(&dear, FRIDAY));
     for (now, permitted) in [
         ("2026-11-20T07:59:59Z", false),
@@ -160,9 +160,9 @@ fn what_only_the_agent_says_permits_nothing_and_is_named() {
         Source::Agent,
         &[("context.test_coverage", Value::Int(99)), ("context.cost_delta", Value::Int(0))],
     );
-    expect![[r#"
+    expect![[r"
         Fault staging-deploys Deny: `context.test_coverage` is known only from the agent itself; this rule takes it from a verified source
-    "#]]
+    "]]
     .assert_eq(&said(&load(SEED), &ask("deploy.run", "staging"), &claimed, FRIDAY));
 }
 
@@ -274,7 +274,7 @@ fn check_errors(text: &str, expected: &Expect) {
 fn errors_show_the_place() {
     check_errors(
         "policies:\n  - name: a\n    efect: deny\n",
-        &expect![[r#"
+        &expect![[r"
         error: unknown field `efect`, expected one of name, description, mode, scope, when, effect, constraints, escalation
          --> p.yaml:3:5
           |
@@ -282,11 +282,11 @@ fn errors_show_the_place() {
           |     ^^^^^
 
         1 error
-    "#]],
+    "]],
     );
     check_errors(
         "policies:\n  - name: a\n    effect: yes\n",
-        &expect![[r#"
+        &expect![[r"
         error: unknown variant `yes`, expected one of permit, notify, require_approval, deny
          --> p.yaml:3:13
           |
@@ -294,7 +294,7 @@ fn errors_show_the_place() {
           |             ^^^
 
         1 error
-    "#]],
+    "]],
     );
     check_errors(
         "policies:\n  - name: a\n    effect: deny\n    scope: { resources: ['*.{a,b}'] }\n    when:\n      condition: context.tset_coverage > 1\n  - name: a\n    effect: deny\n    when: { schedule: { zone: Mars/Base, windows: [{ days: [someday], from: \"25:00\" }] } }\n",
@@ -348,7 +348,7 @@ fn errors_show_the_place() {
 fn a_condition_over_several_lines_is_placed_as_a_whole() {
     check_errors(
         "policies:\n  - name: a\n    effect: deny\n    when:\n      condition: >-\n        context.branch == 'main'\n        && context.brnach == 'x'\n",
-        &expect![[r#"
+        &expect![[r"
             error: there is no attribute `context.brnach`
              --> p.yaml:6:9
               |
@@ -357,7 +357,7 @@ fn a_condition_over_several_lines_is_placed_as_a_whole() {
               = hint: did you mean `context.branch`?
 
             1 error
-        "#]],
+        "]],
     );
 }
 
@@ -367,7 +367,7 @@ fn a_set_whose_own_test_fails_is_refused() {
         &format!(
             "{SEED}tests:\n  - name: never on Sundays\n    agent: deployer\n    action: deploy.run\n    resource: staging\n    at: 2026-11-22T10:00:00Z\n    expect: permit\n"
         ),
-        &expect![[r#"
+        &expect![[r"
             error: the test `never on Sundays` fails
               --> p.yaml:14:11
                |
@@ -375,7 +375,7 @@ fn a_set_whose_own_test_fails_is_refused() {
                |           ^^^^^^^^^^^^^^^^ expected `permit`, got `nothing`
 
             1 error
-        "#]],
+        "]],
     );
 }
 
@@ -392,7 +392,7 @@ policies:
   - { name: claimed, effect: permit, when: { condition: context.ratio > 5 } }
 attributes: { context.ratio: { type: number, from: agent } }
 ",
-        &expect![[r#"
+        &expect![[r"
             warning: `idle` is shadowed by `all-writes`
              --> p.yaml:4:13
               |
@@ -435,7 +435,7 @@ attributes: { context.ratio: { type: number, from: agent } }
               |             ^^^^^^^ only a verified value opens a permit; write `verified(…)` to show it
 
             6 warnings
-        "#]],
+        "]],
     );
 }
 

@@ -69,9 +69,8 @@ fn split(code: Code, into: &mut Vec<Code>) {
 /// Steps in the worst case: 1 a node, 8 where texts are walked, 1 a member of a list.
 fn cost(code: &Code) -> usize {
     let own = match code {
-        Code::Search(..) | Code::Size(_) => 8,
+        Code::Search(..) | Code::Size(_) | Code::In(..) => 8,
         Code::Texts(texts) => texts.len(),
-        Code::In(..) => 8,
         Code::Bool(_)
         | Code::Int(_)
         | Code::Float(_)
@@ -127,9 +126,12 @@ impl Checker<'_> {
             Tree::Float(value) => Typed { code: Code::Float(*value), kind: PLAIN },
             Tree::Text(value) => Typed { code: Code::Text(value.clone()), kind: Kind::Text },
             Tree::List(nodes) => {
-                let texts = nodes.iter().map(|node| match &node.tree {
-                    Tree::Text(text) => Ok(text.clone()),
-                    _ => wrong(node, "a list holds quoted texts only"),
+                let texts = nodes.iter().map(|node| {
+                    if let Tree::Text(text) = &node.tree {
+                        Ok(text.clone())
+                    } else {
+                        wrong(node, "a list holds quoted texts only")
+                    }
                 });
                 Typed { code: Code::Texts(texts.collect::<Result<_, _>>()?), kind: Kind::Texts }
             }
@@ -147,10 +149,12 @@ impl Checker<'_> {
                 if !matches!(inner.kind, Kind::Number(_)) {
                     return wrong(node, format!("`-` before {}", inner.kind.words()));
                 }
-                let code = match inner.code {
-                    Code::Int(value) => Code::Int(-value),
-                    Code::Float(value) => Code::Float(-value),
-                    other => Code::Negate(Box::new(other)),
+                let code = if let Code::Int(value) = inner.code {
+                    Code::Int(-value)
+                } else if let Code::Float(value) = inner.code {
+                    Code::Float(-value)
+                } else {
+                    Code::Negate(Box::new(inner.code))
                 };
                 Typed { code, kind: inner.kind }
             }
@@ -348,10 +352,12 @@ fn in_unit(at: &Node, number: Typed, kind: Kind) -> Result<Typed, Mistake> {
     if kind != Kind::Number(Unit::Usd) {
         return Ok(Typed { code: number.code, kind });
     }
-    let money = match number.code {
-        Code::Int(whole) => whole.checked_mul(1_000_000),
-        Code::Float(value) => micros(value),
-        _ => None,
+    let money = if let Code::Float(value) = number.code {
+        micros(value)
+    } else if let Code::Int(whole) = number.code {
+        whole.checked_mul(1_000_000)
+    } else {
+        None
     };
     match money {
         Some(money) => Ok(Typed { code: Code::Money(money), kind }),

@@ -252,7 +252,7 @@ const fn broken<'a>(cause: Cause) -> Fault<'a> {
     Fault { name: "", cause }
 }
 
-fn text<'a>(datum: Datum<'a>) -> Result<&'a str, Fault<'a>> {
+fn text(datum: Datum<'_>) -> Result<&str, Fault<'_>> {
     match datum {
         Datum::Text(text) => Ok(text),
         Datum::Bool(_)
@@ -264,7 +264,7 @@ fn text<'a>(datum: Datum<'a>) -> Result<&'a str, Fault<'a>> {
     }
 }
 
-fn number<'a>(datum: Datum<'a>) -> Result<f64, Fault<'a>> {
+fn number(datum: Datum<'_>) -> Result<f64, Fault<'_>> {
     match datum {
         Datum::Float(value) => Ok(value),
         Datum::Int(value) | Datum::Money(value)
@@ -381,7 +381,7 @@ fn contained<'a>(wanted: &str, list: Datum<'a>) -> Result<bool, Fault<'a>> {
     }
 }
 
-fn size<'a>(datum: Datum<'a>) -> Result<i64, Fault<'a>> {
+fn size(datum: Datum<'_>) -> Result<i64, Fault<'_>> {
     let size = match datum {
         Datum::Text(text) => text.chars().count(),
         Datum::Texts(texts) => texts.len(),
