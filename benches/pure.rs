@@ -70,7 +70,8 @@ fn fleet(count: usize) -> (Fleet, Event) {
     let specs = units::specs(&config);
     let wanted: BTreeSet<_> = specs.iter().map(|spec| spec.name.clone()).collect();
     let mut fleet = Fleet::default();
-    decide(&mut fleet, &Event::Configured { units: specs, wanted }, now());
+    let settings = units::settings(&config);
+    decide(&mut fleet, &Event::Configured { units: specs, wanted, settings }, now());
     let mut panes = Vec::new();
     for (index, (name, unit)) in fleet.units.iter_mut().enumerate() {
         let pane = PaneId(format!("%{index}"));
@@ -113,14 +114,14 @@ fn configs(criterion: &mut Criterion) {
 
 /// 1,000 rules with a condition each, of which 10 are about the act.
 fn policies(criterion: &mut Criterion) {
-    let mut text = String::from("policies:\n");
-    for index in 0..1_000 {
+    let rules = (0..1_000).map(|index| {
         let action =
             if index % 100 == 0 { "deploy.run".to_owned() } else { format!("x{index}.do") };
-        text += &format!(
+        format!(
             "  - {{ name: r{index}, scope: {{ actions: [{action}], agents: ['dep*'] }}, effect: permit, when: {{ condition: context.test_coverage > 80 && context.cost_delta < 5.0 }} }}\n"
-        );
-    }
+        )
+    });
+    let text = format!("policies:\n{}", rules.collect::<String>());
     let files = [("p.yaml", text.as_str())];
     let set = Set::load(&files, &Known::default()).expect("it is good").set;
     let ask = Ask {

@@ -28,6 +28,8 @@ use crate::sys::{clock, process};
 
 /// Between two looks at tmux: one round trip, and screens only where something was printed.
 const GLANCE: Duration = Duration::from_secs(1);
+/// The same while every agent has been quiet for a while; deaths and requests wake the loop anyway.
+const GLANCE_QUIET: Duration = Duration::from_secs(3);
 /// A predecessor that hands over, or an `up` that still acts, is waited for this long.
 const TAKE_OVER_WITHIN: Duration = Duration::from_secs(60);
 /// A watchdog that did not take its lock within this time is not coming.
@@ -197,9 +199,11 @@ impl Loop {
             self.engine.look_deep();
         }
         if now >= self.glance_at {
-            self.glance_at = now.plus(GLANCE);
             self.engine.glance();
+            let pause = if self.engine.is_quiet(now) { GLANCE_QUIET } else { GLANCE };
+            self.glance_at = now.plus(pause);
             self.engine.type_kickoffs();
+            self.engine.notify();
         }
         if now >= self.requests_at {
             self.requests_at = now.plus(self.requests_every);
@@ -217,7 +221,7 @@ impl Loop {
         let next = deadlines.into_iter().chain(wake::next(&self.engine.fleet)).min();
         let now = clock::now().mono;
         let mut left = next.map_or(GLANCE, |next| next.since(now));
-        if self.engine.stops_under_way() {
+        if self.engine.work_under_way() {
             left = left.min(Duration::from_millis(20));
         }
         let first = self.wakes.recv_timeout(left.max(Duration::from_millis(1)));
