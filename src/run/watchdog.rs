@@ -18,7 +18,7 @@ use super::units::{self, Tag};
 use crate::base::now::Mono;
 use crate::supervise::action::What;
 use crate::supervise::event::Event;
-use crate::supervise::wake;
+use crate::supervise::{stall, wake};
 use crate::sys::death::DeathWatch;
 use crate::sys::load::{self, LoadError};
 use crate::sys::lock::{self, Lock, LockError};
@@ -191,6 +191,9 @@ impl Loop {
             self.reload();
             self.engine.rotate_logs();
             self.engine.reopen_logs();
+            if stall::suspects(&self.engine.fleet) && now < self.heavy_at {
+                self.engine.look_deep();
+            }
         }
         if now >= self.heavy_at {
             self.heavy_at = now.plus(self.engine.config.watchdog.heavy_interval);
@@ -218,7 +221,7 @@ impl Loop {
     /// Waits for the next deadline or whatever comes before it.
     fn wait(&mut self) {
         let deadlines = [self.glance_at, self.requests_at, self.signal_at, self.heavy_at];
-        let next = deadlines.into_iter().chain(wake::next(&self.engine.fleet)).min();
+        let next = deadlines.into_iter().chain(wake::next(&self.engine.fleet, clock::now())).min();
         let now = clock::now().mono;
         let mut left = next.map_or(GLANCE, |next| next.since(now));
         if self.engine.work_under_way() {

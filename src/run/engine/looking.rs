@@ -13,8 +13,10 @@ use crate::run::sight;
 use crate::run::units::Tag;
 use crate::screen::capture::Screen;
 use crate::screen::detect::{Detector, PaneHints};
+use crate::screen::marker::{self, MarkerBounds};
 use crate::screen::{PaneState, Reading};
 use crate::supervise::event::Event;
+use crate::supervise::stall;
 use crate::supervise::state::{Life, ServerId, UnitKind};
 use crate::sys::tmux::{Look, PaneFacts, TmuxError, World};
 use crate::sys::{clock, process};
@@ -51,9 +53,17 @@ impl Engine {
         match self.look_with_statuses() {
             Ok(Look::Seen(world)) => {
                 let judged = deep
-                    && self.fleet.units.values().any(|unit| !unit.spec.process_names.is_empty());
+                    && (stall::suspects(&self.fleet)
+                        || self
+                            .fleet
+                            .units
+                            .values()
+                            .any(|unit| !unit.spec.process_names.is_empty()));
                 let snapshot = judged.then(process::snapshot);
-                let panes = sight::sightings(&self.fleet, &self.project, &world, snapshot.as_ref());
+                let panes = {
+                    let wall = clock::now().wall;
+                    sight::sightings(&self.fleet, &self.project, &world, snapshot.as_ref(), wall)
+                };
                 let server = ServerId { pid: world.server.pid, started: world.server.started };
                 self.world = Some(world);
                 Event::Looked { server, panes }
@@ -163,7 +173,7 @@ impl Engine {
 
     /// What a screen of this agent says.
     pub fn read_text(&mut self, unit: &UnitName, text: &str, pane: &PaneFacts) -> Option<Reading> {
-        let agent = self.config.agent(unit.as_str())?;
+        let agent = self.agent_in_force(unit)?;
         if !self.detectors.contains_key(&agent.backend) {
             let backend = Backend::by_name(&self.config, &agent.backend);
             let detector = Detector::new(
@@ -178,7 +188,13 @@ impl Engine {
         let detector = self.detectors.get(&agent.backend)?;
         let hints =
             PaneHints { dead: pane.dead, exit_status: pane.exit_status, title: &pane.title };
-        Some(detector.read(&Screen::parse(text), &hints))
+        let screen = Screen::parse(text);
+        let mut reading = detector.read(&screen, &hints);
+        let watchdog = &self.config.watchdog;
+        let bounds =
+            MarkerBounds { stall_grace: watchdog.stall_grace, max_wait: watchdog.max_wait };
+        reading.marker = marker::read(&screen, self.zone, bounds, clock::now().wall);
+        Some(reading)
     }
 
     /// The live pane of a unit, after a look.
