@@ -26,10 +26,12 @@ pub(super) fn check(rules: &[(usize, Placed<Rule>)], known: &Known) -> Vec<(usiz
         }
         unknown(rule, known, &mut warn);
         claims(rule, &mut warn);
-        for (other_file, other) in rules.iter().filter(|(_, other)| other.value.name != rule.name) {
-            let earlier =
-                rules[..place].iter().any(|(_, before)| before.value.name == other.value.name);
-            let Some((message, label)) = clash(rule, &other.value, earlier) else { continue };
+        for (other_place, (other_file, other)) in rules.iter().enumerate() {
+            if other_place == place {
+                continue;
+            }
+            let pair = clash(rule, &other.value, other_place < place);
+            let Some((message, label)) = pair else { continue };
             let warning = Diagnostic::warning(message).at(&placed.span, label);
             let warning = if other_file == file {
                 warning.at(&other.span, "this one")
@@ -168,6 +170,10 @@ fn clash(rule: &Rule, other: &Rule, earlier: bool) -> Option<(String, &'static s
         return None;
     }
     let (effect, stricter) = (rule.effect?, other.effect?);
+    // The cheap question first: this runs for every pair of rules.
+    if stricter < effect || !other.scope.covers(&rule.scope) {
+        return None;
+    }
     let same_time = rule.schedule == other.schedule && same(&rule.conditions, &other.conditions);
     if effect == Effect::Permit
         && stricter == Effect::Deny
@@ -178,7 +184,7 @@ fn clash(rule: &Rule, other: &Rule, earlier: bool) -> Option<(String, &'static s
         return Some((message, "denied all the same"));
     }
     let always = other.schedule.is_none() && other.conditions.is_empty();
-    if !other.scope.covers(&rule.scope) || !(always || same_time) {
+    if !(always || same_time) {
         return None;
     }
     // A bound may withhold a permit or add a voice; then the rule is not idle.

@@ -224,7 +224,7 @@ impl<'a> Judged<'a, '_> {
         if rule.conditions.is_empty() {
             return if rule.about.is_empty() { "applies".to_owned() } else { rule.about.clone() };
         }
-        let mut why = String::new();
+        let mut why = String::with_capacity(48 * rule.conditions.len());
         for condition in &rule.conditions {
             if !why.is_empty() {
                 why.push_str("; ");
