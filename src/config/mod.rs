@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::name::{SessionName, UnitName};
+pub(crate) use raw::lapse::parse as parse_duration;
 pub use resolve::backend::LAUNCH_SLOTS;
 pub use resolve::sequence::KICKOFF_SLOTS;
 pub use resolve::{LIMIT_PROBE_TEXT, PRESETS, STALL_NUDGE_TEXT, parse, parse_backend};

@@ -9,5 +9,6 @@
 pub mod action;
 pub mod attribute;
 pub mod class;
+pub mod policy;
 pub mod trust;
 pub mod verdict;

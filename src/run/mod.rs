@@ -6,6 +6,7 @@ pub mod engine;
 pub mod journal;
 pub mod log;
 pub mod notify;
+pub mod policies;
 pub mod prepare;
 pub mod project;
 pub mod recorder;
