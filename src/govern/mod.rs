@@ -7,7 +7,12 @@
 //! [`Verdict`]: verdict::Verdict
 
 pub mod action;
+pub mod assess;
 pub mod attribute;
+pub mod bounds;
 pub mod class;
+pub mod classes;
+pub mod glob;
+pub mod shell;
 pub mod trust;
 pub mod verdict;
