@@ -15,6 +15,7 @@ use proptest::prelude::*;
 use super::action::Action;
 use super::decide::decide;
 use super::event::{Event, Outcome, Request, RequestId, Seen, Sighting, StartOutcome, StopOutcome};
+use super::settings::Settings;
 use super::state::{Care, Death, Fleet, Life, ServerId, Then, UnitKind, UnitSpec, after_reboot};
 use super::{invariant, wake};
 use crate::base::name::{PaneId, SessionName, UnitName};
@@ -52,7 +53,11 @@ fn now(mono: u64) -> Now {
 }
 
 fn configured(specs: &[UnitSpec], wanted: &[&str]) -> Event {
-    Event::Configured { units: specs.to_vec(), wanted: names(wanted) }
+    Event::Configured {
+        units: specs.to_vec(),
+        wanted: names(wanted),
+        settings: Settings::default(),
+    }
 }
 
 fn alive(unit: &str, pid: u32) -> (&str, Seen) {
@@ -120,6 +125,7 @@ fn title(event: &Event) -> &'static str {
         Event::Started { .. } => "started",
         Event::Stopped { .. } => "stopped",
         Event::Requested { .. } => "requested",
+        Event::Typed { .. } => "typed",
         Event::Tick => "tick",
     }
 }
@@ -130,6 +136,7 @@ fn words(action: &Action) -> String {
             format!("START {unit} {attempt}{}", if *fresh { " fresh" } else { "" })
         }
         Action::Stop { unit, attempt, cause: _ } => format!("STOP {unit} {attempt}"),
+        Action::Type { unit, message, text, .. } => format!("TYPE {unit} {}: {text}", message.0),
         Action::Look => "LOOK".to_owned(),
         Action::SaveWanted => "SAVE WANTED".to_owned(),
         Action::Report(report) => {
@@ -302,7 +309,7 @@ fn restarts_wait_longer_each_time_and_end_after_the_allowed_number() {
                 a: started: pane %4, pid 4
             42 s looked
                 a: died: exited with status 1 after 1 s
-                a: failed: restarted 3 times within an hour, last because exited with status 1; `ao restart a` tries again (!)
+                a: failed: restarted 3 times within an hour, last: exited with status 1; `ao restart a` tries again (!)
             43 s requested
                 a: starting: asked for by `ao restart`
                 START a 5
@@ -485,13 +492,13 @@ fn a_mass_death_is_believed_at_the_second_look_and_healed_one_by_one() {
                 fleet: mass death: 5 of 5 units are dead in two looks 5 s apart; the tmux server (pid 9) lives; restarting them one by one (!)
                 a: died: its session is gone after 16 s
                 b: died: its session is gone after 16 s
-                b: restart planned: its session is gone; next start in 0 s
+                b: restart planned: its session is gone; next start in 200 ms
                 c: died: its session is gone after 16 s
-                c: restart planned: its session is gone; next start in 0 s
+                c: restart planned: its session is gone; next start in 400 ms
                 d: died: its session is gone after 16 s
-                d: restart planned: its session is gone; next start in 0 s
+                d: restart planned: its session is gone; next start in 600 ms
                 e: died: its session is gone after 16 s
-                e: restart planned: its session is gone; next start in 0 s
+                e: restart planned: its session is gone; next start in 800 ms
                 a: starting: its session is gone
                 START a 1
                 next at 16200 ms
@@ -675,7 +682,7 @@ fn a_wanted_unit_that_goes_missing_again_and_again_meets_the_restart_limit() {
                 a: stop failed: tmux did not answer (!)
                 LOOK
             6 s looked
-                a: failed: restarted 3 times within an hour, last because its session is gone; `ao restart a` tries again (!)
+                a: failed: restarted 3 times within an hour, last: its session is gone; `ao restart a` tries again (!)
         "#]],
     );
 }
@@ -955,6 +962,7 @@ fn an_answer_names_what_became_of_each_unit() {
         Action::Answer { outcomes, .. } => outcomes.get(&name("a")),
         Action::Start { .. }
         | Action::Stop { .. }
+        | Action::Type { .. }
         | Action::Look
         | Action::Report(_)
         | Action::SaveWanted => None,
