@@ -257,9 +257,9 @@ impl Assessor<'_> {
                 || self.table.usage(name, &[]).is_some_and(|used| used.action_type == "shell.run");
             let unseen = matches!(command.input, Input::Pipe(_))
                 || arguments.iter().any(|word| !word.known());
-            // What was saved first is run as a file.
-            let saved = saves && (path.contains('/') || !arguments.is_empty());
-            runs && (unseen || saved)
+            // What was kept first is run as a file.
+            let kept = saves && (path.contains('/') || !arguments.is_empty());
+            runs && (unseen || kept)
         });
         if fetches && interprets {
             self.act("shell.remote_code", shown(source));
@@ -330,7 +330,7 @@ impl Assessor<'_> {
             let own = wrapper.action_type.clone();
             let more = wrapper.more;
             let hidden = arguments.iter().any(|word| wrapper.opaque.contains(&word.text));
-            let rest = self.unwrapped(words, taken, &wrapper.takes.clone(), wrapper.skip);
+            let rest = Self::unwrapped(words, taken, &wrapper.takes.clone(), wrapper.skip);
             if let Some(own) = own {
                 self.act(&own, joined(words));
             }
@@ -351,8 +351,8 @@ impl Assessor<'_> {
     }
 
     /// The command inside a wrapper's arguments.
-    fn unwrapped(&self, words: &[Word], taken: usize, takes: &[String], skip: usize) -> Rest {
-        let mut at = taken;
+    fn unwrapped(words: &[Word], first: usize, takes: &[String], skip: usize) -> Rest {
+        let mut at = first;
         let mut skip = skip;
         while let Some(word) = words.get(at) {
             if word.text == "--" {
@@ -403,12 +403,11 @@ impl Assessor<'_> {
             }
             (None, Input::Text(text)) => self.script(text, depth + 1),
             (None, Input::Pipe(from)) if from == "cat" => self.act("shell.run", joined(words)),
-            (None, Input::Pipe(_)) => self.opaque("shell.opaque", &joined(words)),
             (None, Input::None) if arguments.iter().any(|word| word.text == "--version") => {
                 self.act("tool.read", joined(words));
             }
             // A shell without a script takes what is typed into it later, which nobody judges.
-            (None, Input::None) => self.opaque("shell.opaque", &joined(words)),
+            (None, Input::Pipe(_) | Input::None) => self.opaque("shell.opaque", &joined(words)),
         }
     }
 
@@ -449,7 +448,7 @@ impl Assessor<'_> {
             return;
         };
         let action_type = used.action_type.to_owned();
-        if action_type.starts_with("file.") && !action_type.ends_with(".search") {
+        if action_type.starts_with("file.") && action_type != "file.search" {
             self.files(name, &action_type, used, words, arguments);
             return;
         }
@@ -493,7 +492,7 @@ impl Assessor<'_> {
         words: &[Word],
         arguments: &[Word],
     ) {
-        let (reads, whole) = (used.reads && action_type.ends_with(".read"), used.whole);
+        let (reads, whole) = (used.reads && action_type == "file.read", used.whole);
         let named: Vec<&Word> =
             arguments.iter().filter(|word| !word.text.starts_with('-')).collect();
         if named.is_empty() {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::action::Micros;
 use super::trust::Level;
 use super::verdict::{Effect, Said, Step};
+use crate::config::governance as config;
 
 /// How long money counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -74,6 +75,25 @@ pub struct Budget {
     pub downgrade_at: u8,
     /// `None`: L1, or one below what is held, whichever is less.
     pub downgrade_to: Option<Level>,
+}
+
+impl Budget {
+    /// As the config has it.
+    pub fn of(config: &config::Budget, zone: Tz) -> Self {
+        Self {
+            name: config.name.clone(),
+            limit: Micros(config.limit_micros),
+            window: match config.window {
+                config::BudgetWindow::Day => Window::Day,
+                config::BudgetWindow::Week => Window::Week,
+                config::BudgetWindow::Month => Window::Month,
+            },
+            zone,
+            warn_at: config.warn_at,
+            downgrade_at: config.downgrade_at,
+            downgrade_to: config.downgrade_to.map(Level::from),
+        }
+    }
 }
 
 /// What a budget holds now.

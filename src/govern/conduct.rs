@@ -4,16 +4,14 @@
 //! A violation lowers at once and the way back is shown with it. What an exhausted budget takes comes back
 //! by itself when its window ends. Editing the starting level in the config never lifts an agent.
 
-use std::time::Duration;
-
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::trust::Level;
 
 /// After a violation: acts without another one, and the time, until the level returns.
 const WAY_BACK_RUNS: u32 = 20;
-const WAY_BACK_TIME: Duration = Duration::from_secs(24 * 3_600);
+const WAY_BACK_TIME: TimeDelta = TimeDelta::days(1);
 
 /// One agent's conduct, for all classes or for one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -261,7 +259,6 @@ pub fn step(record: &Record, event: &Event, now: DateTime<Utc>) -> Record {
 
 #[cfg(test)]
 mod tests {
-    use chrono::TimeDelta;
     use proptest::prelude::*;
 
     use super::*;

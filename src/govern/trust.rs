@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::class::Class;
 use super::verdict::Effect;
+use crate::config::governance as config;
 
 /// Least trusted first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -58,20 +59,43 @@ impl Level {
     }
 }
 
+impl From<config::Trust> for Level {
+    fn from(trust: config::Trust) -> Self {
+        match trust {
+            config::Trust::L0 => Self::L0,
+            config::Trust::L1 => Self::L1,
+            config::Trust::L2 => Self::L2,
+            config::Trust::L3 => Self::L3,
+            config::Trust::L4 => Self::L4,
+        }
+    }
+}
+
 /// The trust table. `permitted`: a policy permits the act, which lifts only what the table lets it lift.
 pub const fn gate(level: Level, class: Class, permitted: bool) -> Effect {
     use Effect::{Allow, AllowNotify, Deny, RequireApproval};
-    match (level, class) {
-        (_, Class::Observe) | (Level::L1 | Level::L2 | Level::L3 | Level::L4, Class::Propose) => {
-            Allow
-        }
-        (Level::L0, Class::Propose | Class::Act | Class::Across | Class::System) => Deny,
-        (Level::L1, Class::Act | Class::Across) | (Level::L2, Class::Across) => RequireApproval,
-        (Level::L1 | Level::L2, Class::System) => Deny,
-        (Level::L2, Class::Act) if permitted => AllowNotify,
-        (Level::L2, Class::Act) | (Level::L3, Class::System) => RequireApproval,
-        (Level::L3 | Level::L4, Class::Act | Class::Across) => Allow,
-        (Level::L4, Class::System) => AllowNotify,
+    match class {
+        Class::Observe => Allow,
+        Class::Propose => match level {
+            Level::L0 => Deny,
+            Level::L1 | Level::L2 | Level::L3 | Level::L4 => Allow,
+        },
+        Class::Act => match level {
+            Level::L0 => Deny,
+            Level::L2 if permitted => AllowNotify,
+            Level::L1 | Level::L2 => RequireApproval,
+            Level::L3 | Level::L4 => Allow,
+        },
+        Class::Across => match level {
+            Level::L0 => Deny,
+            Level::L1 | Level::L2 => RequireApproval,
+            Level::L3 | Level::L4 => Allow,
+        },
+        Class::System => match level {
+            Level::L0 | Level::L1 | Level::L2 => Deny,
+            Level::L3 => RequireApproval,
+            Level::L4 => AllowNotify,
+        },
     }
 }
 

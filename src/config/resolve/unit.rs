@@ -85,6 +85,7 @@ impl Resolver<'_> {
         self.check_loop(root, section, kind);
         let wake = section.wake.as_ref().and_then(|wake| self.wake(&wake.value));
         let env = self.env(section.env.as_ref());
+        let bounds = self.bounds(section);
         let (name, session) = identity?;
         // A config with an agent on no backend is never handed out; the agent stays for references to it.
         let backend = backend.unwrap_or_default();
@@ -106,6 +107,7 @@ impl Resolver<'_> {
             prompt,
             log_signature: text(&section.log_signature),
             account: text(&section.account),
+            bounds,
             env,
         };
         Some(PlacedAgent { agent, role_at: section.role.as_ref().map(|role| role.span.clone()) })

@@ -1,5 +1,7 @@
 //! The big table: commands as agents write them, and what they amount to.
 
+use std::fmt::Write as _;
+
 use expect_test::{Expect, expect};
 
 use super::*;
@@ -27,6 +29,10 @@ fn run(command: &str) -> Assessment {
 }
 
 /// One line a command: the class and type of its worst part, its risk, and how many parts.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "`check(…, expect![…])` reads better without `&`"
+)]
 fn check(commands: &[&str], expected: Expect) {
     let mut lines = String::new();
     for command in commands {
@@ -34,11 +40,8 @@ fn check(commands: &[&str], expected: Expect) {
         let worst = found.worst();
         let class = serde_json::to_value(worst.class).unwrap();
         let class = class.as_str().unwrap();
-        lines.push_str(&format!(
-            "{class:8} {:20} {:3}  {command:?}\n",
-            worst.action_type,
-            found.risk()
-        ));
+        writeln!(lines, "{class:8} {:20} {:3}  {command:?}", worst.action_type, found.risk())
+            .unwrap();
     }
     expected.assert_eq(&lines);
 }

@@ -15,7 +15,7 @@ impl Policies for Fixed {
         self.0.clone()
     }
 
-    fn digest(&self) -> &str {
+    fn digest(&self) -> &'static str {
         "d1"
     }
 }
