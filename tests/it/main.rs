@@ -22,3 +22,4 @@ mod shell_templates;
 mod sim;
 mod support;
 mod tmux;
+mod transcripts;
