@@ -144,6 +144,7 @@ fn transcripts(criterion: &mut Criterion) {
                 });
                 out.len()
             });
+        });
         group.bench_function(format!("sum {name}"), |bencher| {
             bencher.iter(|| {
                 let mut ledger = Ledger::default();
