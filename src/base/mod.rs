@@ -5,5 +5,6 @@ pub mod human;
 pub mod name;
 pub mod now;
 pub mod quote;
+pub mod redact;
 pub mod suggest;
 pub mod template;

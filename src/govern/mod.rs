@@ -7,7 +7,9 @@
 //! [`Verdict`]: verdict::Verdict
 
 pub mod action;
+pub mod approval;
 pub mod attribute;
+pub mod audit;
 pub mod class;
 pub mod trust;
 pub mod verdict;
