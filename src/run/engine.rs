@@ -402,6 +402,19 @@ impl Engine {
         let Some(member) = units::member(&self.config, unit) else {
             return Err(refused("it is not in the config any more".to_owned()));
         };
+        let killed = match member {
+            Member::Agent(_) => super::governance::kill::in_force(&self.handle, unit),
+            Member::Service(_) => Ok(None),
+        };
+        match killed {
+            Ok(None) => {}
+            Ok(Some(kill)) => return Err(refused(format!("killed by {}: {}", kill.by, kill.why))),
+            Err(error) => {
+                let why = crate::base::chain::text(&error);
+                let why = format!("whether it was killed cannot be read: {why}");
+                return Err(StartOutcome::Failed { why });
+            }
+        }
         let with = Circumstances {
             config: &self.config,
             store: &self.store,

@@ -9,6 +9,8 @@ pub mod decide;
 pub mod kill;
 pub mod operator;
 pub mod submit;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 

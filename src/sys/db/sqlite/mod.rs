@@ -91,6 +91,13 @@ impl SqliteStore {
         self.heads.as_ref()
     }
 
+    /// Lets the file grow to so many pages and no further.
+    #[cfg(test)]
+    pub(crate) fn limit_pages(&self, most: i64) {
+        let text = format!("PRAGMA max_page_count = {most}");
+        self.connection.query_row(&text, [], |_| Ok(())).unwrap();
+    }
+
     /// Makes a new head for a log whose head is lost or disagrees; a person's decision, recorded as such.
     pub fn adopt_head(&mut self, org: &str, by: &str, why: &str, now: Now) -> Result<(), DbError> {
         let draft = Draft::new(Kind::HeadAdopted, by, "audit head").with("why", why);
