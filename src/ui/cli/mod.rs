@@ -17,6 +17,7 @@ mod kill;
 mod logs;
 mod man;
 mod phase;
+mod queue;
 mod replay;
 mod restart;
 mod schema;
@@ -79,6 +80,7 @@ enum Verb {
     Logs(logs::Args),
     Attach(attach::Args),
     Send(send::Args),
+    Queue(queue::Args),
     Restart(restart::Args),
     Replay(replay::Args),
     Phase(phase::Args),
@@ -134,6 +136,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Verb::Logs(args) => logs::run(args, &globals),
         Verb::Attach(args) => attach::run(args, &globals),
         Verb::Send(args) => send::run(&args, &globals),
+        Verb::Queue(args) => queue::run(&args, &globals),
         Verb::Replay(args) => replay::run(args, &globals),
         Verb::Restart(args) => restart::run(&args, &globals),
         Verb::Phase(args) => phase::run(args, &globals),
