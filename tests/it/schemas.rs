@@ -20,4 +20,5 @@ fn check(of: &str) {
 fn the_committed_schemas_of_status_and_events_are_those_of_the_types() {
     check("status");
     check("event");
+    check("audit");
 }

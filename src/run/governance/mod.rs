@@ -5,9 +5,11 @@
 //! down in the same transaction.
 
 pub mod audit;
+pub mod claim;
 pub mod decide;
 pub mod kill;
 pub mod operator;
+pub mod settle;
 pub mod submit;
 #[cfg(test)]
 mod tests;

@@ -6,12 +6,11 @@ use std::sync::{Arc, Barrier};
 use chrono::{DateTime, TimeDelta};
 use ed25519_dalek::SigningKey;
 
+use super::claim::{Claim, claim};
 use super::decide::{Answer, inbox};
 use super::operator::Operator;
-use super::submit::{
-    BudgetWindow, Claim, Decision, Known, Needs, Outcome, RateWindow, Submission, claim, settle,
-    submit,
-};
+use super::settle::{Outcome, settle};
+use super::submit::{BudgetWindow, Decision, Known, Needs, RateWindow, Submission, submit};
 use super::{Governance, GovernanceError, LOCAL_ORG, audit};
 use crate::base::now::{Mono, Now};
 use crate::govern::action::{Ask, Micros};
@@ -344,10 +343,7 @@ fn no_and_silence_refuse_and_free_what_was_reserved() {
     let place = Place::new();
     let mut governance = place.governance();
     let key = operator_key().verifying_key();
-    let hold = |known: &Known| {
-        let _ = known;
-        verdict(Effect::RequireApproval)
-    };
+    let hold = |_: &Known| verdict(Effect::RequireApproval);
     let denied =
         submit(governance.store(), &submission(&ask("one"), &for_ten()), hold, at(0)).unwrap();
     let silent =

@@ -3,7 +3,10 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::memory::MemoryStore;
-use super::rows::*;
+use super::rows::{
+    Action, ActionQuery, AuditQuery, Conduct, KillSwitch, NewAction, NewApproval, Replay,
+    Reservation, SessionTotals, Status, TrustRow,
+};
 use super::sqlite::SqliteStore;
 use super::{DbError, Store, append, read, reserve, settle, write};
 use crate::base::now::{Mono, Now};
@@ -299,6 +302,24 @@ fn rates_count_what_lies_ahead_of_a_clock_that_was_set_back() {
             tx.rate_forget("r", minutes(2))?;
             assert_eq!(tx.rate_count("r", minutes(0))?, 2);
             assert_eq!(tx.rate_count("other", minutes(0))?, 0);
+            Ok(())
+        })
+        .unwrap();
+    });
+}
+
+#[test]
+fn a_fact_is_found_by_kind_and_key_and_replaced_as_a_whole() {
+    on_each(|store| {
+        write(store, "local", now(), |tx| {
+            tx.fact_put("conduct", "b/act", &serde_json::json!({ "runs": 1 }))?;
+            tx.fact_put("conduct", "a/act", &serde_json::json!({ "runs": 2, "since": "x" }))?;
+            tx.fact_put("other", "a/act", &serde_json::json!(3))?;
+            tx.fact_put("conduct", "a/act", &serde_json::json!({ "runs": 4 }))?;
+            assert_eq!(tx.fact("conduct", "a/act")?, Some(serde_json::json!({ "runs": 4 })));
+            assert_eq!(tx.fact("conduct", "c/act")?, None);
+            let keys: Vec<String> = tx.facts("conduct")?.into_iter().map(|(key, _)| key).collect();
+            assert_eq!(keys, ["a/act", "b/act"]);
             Ok(())
         })
         .unwrap();

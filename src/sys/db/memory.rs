@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 
 use chrono::{DateTime, Utc};
 use ed25519_dalek::SigningKey;
+use serde_json::Value;
 
 use super::rows::{
     Action, ActionQuery, Approval, AuditQuery, Budget, Conduct, KillSwitch, NewAction, NewApproval,
@@ -38,6 +39,7 @@ struct Rows {
     approvals: BTreeMap<i64, Approval>,
     trust: BTreeMap<String, TrustRow>,
     conduct: BTreeMap<(String, Class), Conduct>,
+    facts: BTreeMap<(String, String), Value>,
     budgets: BTreeMap<(String, DateTime<Utc>), Budget>,
     reservations: Vec<Reservation>,
     rates: BTreeMap<String, Vec<DateTime<Utc>>>,
@@ -249,6 +251,20 @@ impl Tx for MemoryTx {
     fn conduct_put(&mut self, row: &Conduct) -> Result<(), DbError> {
         self.rows.conduct.insert((row.agent.clone(), row.class), row.clone());
         Ok(())
+    }
+
+    fn fact(&mut self, kind: &str, key: &str) -> Result<Option<Value>, DbError> {
+        Ok(self.rows.facts.get(&(kind.to_owned(), key.to_owned())).cloned())
+    }
+
+    fn fact_put(&mut self, kind: &str, key: &str, body: &Value) -> Result<(), DbError> {
+        self.rows.facts.insert((kind.to_owned(), key.to_owned()), body.clone());
+        Ok(())
+    }
+
+    fn facts(&mut self, kind: &str) -> Result<Vec<(String, Value)>, DbError> {
+        let of_kind = self.rows.facts.iter().filter(|((found, _), _)| found == kind);
+        Ok(of_kind.map(|((_, key), body)| (key.clone(), body.clone())).collect())
     }
 
     fn budget(&mut self, key: &str, window: DateTime<Utc>) -> Result<Budget, DbError> {

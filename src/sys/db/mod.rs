@@ -19,6 +19,7 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use ed25519_dalek::SigningKey;
+use serde_json::Value;
 
 use crate::base::now::Now;
 use crate::govern::action::Micros;
@@ -75,6 +76,12 @@ pub trait Tx {
     /// By class.
     fn conduct(&mut self, agent: &str) -> Result<Vec<Conduct>, DbError>;
     fn conduct_put(&mut self, row: &Conduct) -> Result<(), DbError>;
+
+    /// A document that a pure type owns (a record of conduct, an accepted digest), by kind and key.
+    fn fact(&mut self, kind: &str, key: &str) -> Result<Option<Value>, DbError>;
+    fn fact_put(&mut self, kind: &str, key: &str, body: &Value) -> Result<(), DbError>;
+    /// All of one kind, by key.
+    fn facts(&mut self, kind: &str) -> Result<Vec<(String, Value)>, DbError>;
 
     /// Nothing spent and nothing reserved where there is no row.
     fn budget(&mut self, key: &str, window: DateTime<Utc>) -> Result<Budget, DbError>;

@@ -26,8 +26,8 @@ pub(crate) struct KillArgs {
     #[arg(long)]
     dry_run: bool,
     /// For the record, and for whoever wonders.
-    #[arg(long, required_unless_present = "dry_run", default_value = "")]
-    why: String,
+    #[arg(long, required_unless_present = "dry_run")]
+    why: Option<String>,
 }
 
 /// Lift kill switches; `ao up` starts the agents again.
@@ -58,9 +58,10 @@ pub(crate) fn kill(args: &KillArgs, globals: &Globals) -> Result<u8, Failure> {
     } else {
         units.iter().map(ToString::to_string).collect()
     };
+    let why = args.why.as_deref().unwrap_or_default();
     let mut governance = Governance::open(&project).map_err(|error| failure(&error));
     let blocked = governance.as_mut().map_err(|_| ()).and_then(|governance| {
-        governance.kill(&targets, &operator::name(), &args.why, clock::now()).map_err(|error| {
+        governance.kill(&targets, &operator::name(), why, clock::now()).map_err(|error| {
             print::err(&failure(&error).text());
         })
     });

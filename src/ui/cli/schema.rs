@@ -2,6 +2,7 @@
 
 use super::Globals;
 use crate::config::reference;
+use crate::govern::audit;
 use crate::report::status::Status;
 use crate::run::journal::Line;
 use crate::ui::failure::Failure;
@@ -24,6 +25,8 @@ enum Document {
     Status,
     /// One line of `events.jsonl` and `ao events --json`.
     Event,
+    /// One line of `ao audit … --json` and of an export.
+    Audit,
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "every verb has this signature")]
@@ -32,6 +35,7 @@ pub(crate) fn run(args: Args, _globals: &Globals) -> Result<u8, Failure> {
         Document::Config => reference::schema(),
         Document::Status => schemars::schema_for!(Status).to_value(),
         Document::Event => schemars::schema_for!(Line).to_value(),
+        Document::Audit => schemars::schema_for!(audit::export::Line).to_value(),
     };
     print::out(&format!("{schema:#}"));
     Ok(exit::DONE)

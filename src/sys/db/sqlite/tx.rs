@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 use chrono::{DateTime, Utc};
 use ed25519_dalek::SigningKey;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, ToSql};
+use serde_json::Value;
 
 use super::{empty_budget, rows, sql};
 use crate::govern::action::Micros;
@@ -399,6 +400,21 @@ impl Tx for SqliteTx<'_> {
             &us(row.last),
         ];
         self.run("write conduct", text, &values).map(drop)
+    }
+
+    fn fact(&mut self, kind: &str, key: &str) -> Result<Option<Value>, DbError> {
+        let text = "SELECT body FROM facts WHERE org = ?1 AND kind = ?2 AND key = ?3";
+        self.one("read a fact", text, &[&kind, &key], |row| rows::json(row, 0))
+    }
+
+    fn fact_put(&mut self, kind: &str, key: &str, body: &Value) -> Result<(), DbError> {
+        let text = "INSERT OR REPLACE INTO facts (org, kind, key, body) VALUES (?1, ?2, ?3, ?4)";
+        self.run("write a fact", text, &[&kind, &key, &body.to_string()]).map(drop)
+    }
+
+    fn facts(&mut self, kind: &str) -> Result<Vec<(String, Value)>, DbError> {
+        let text = "SELECT key, body FROM facts WHERE org = ?1 AND kind = ?2 ORDER BY key";
+        self.all("read facts", text, &[&kind], |row| Ok((row.get(0)?, rows::json(row, 1)?)))
     }
 
     fn budget(&mut self, key: &str, window: DateTime<Utc>) -> Result<Budget, DbError> {
