@@ -1,4 +1,4 @@
-//! Governance on SQLite, whole: deciding durably, and proving a long log.
+//! Governance on `SQLite`, whole: deciding durably, and proving a long log.
 //!
 //! Left out: the start of a hook's process, which `fleet.rs` style figures belong to. Each process
 //! opens the store anew for every call, as a hook does; another connection stays open beside them,

@@ -68,7 +68,7 @@ pub fn is_telling(name: &str) -> bool {
     let joined: String = lower.chars().filter(|c| !matches!(c, '-' | '_')).collect();
     let last = lower.rsplit(['-', '_']).next().unwrap_or_default();
     TELLING.iter().any(|word| joined.contains(word))
-        || TELLING_LAST.iter().any(|word| last == *word)
+        || TELLING_LAST.contains(&last)
         || name.ends_with("Token")
 }
 

@@ -37,7 +37,7 @@ impl Line {
         );
         let details = serde_json::from_str(&record.details)
             .ok()
-            .filter(|value: &Value| value.is_object() && value.to_string() == record.details)
+            .filter(|value: &Value| value.is_object() && canonical(value) == record.details)
             .unwrap_or_else(|| Value::String(record.details.clone()));
         Self {
             org: record.org.clone(),
@@ -60,10 +60,7 @@ impl Line {
     pub fn record(text: &str) -> Option<Record> {
         let line: Self = serde_json::from_str(text).ok()?;
         let at = DateTime::parse_from_rfc3339(&line.at).ok()?;
-        let details = match &line.details {
-            Value::String(stored) => stored.clone(),
-            other => other.to_string(),
-        };
+        let details = line.stored_details();
         let record = Record {
             org: line.org.clone(),
             seq: line.seq,
@@ -78,11 +75,12 @@ impl Line {
         (Self::new(&record).text() == text).then_some(record)
     }
 
+    fn stored_details(&self) -> String {
+        self.details.as_str().map_or_else(|| canonical(&self.details), str::to_owned)
+    }
+
     pub fn csv(&self) -> String {
-        let details = match &self.details {
-            Value::String(stored) => stored.clone(),
-            other => other.to_string(),
-        };
+        let details = self.stored_details();
         let (seq, action_id) = (self.seq.to_string(), self.action_id.to_string());
         let cells: [&str; 9] = [
             &self.org,
@@ -97,6 +95,10 @@ impl Line {
         ];
         cells.map(cell).join(",")
     }
+}
+
+fn canonical(value: &Value) -> String {
+    value.to_string()
 }
 
 /// Quoted where needed. A text that a spreadsheet would run as a formula gets a `'` in front.

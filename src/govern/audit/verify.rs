@@ -37,6 +37,13 @@ pub enum Finding {
     BadHead { why: String },
 }
 
+impl Finding {
+    /// The record that does not fit its own hash.
+    fn edited(&self) -> Option<u64> {
+        if let Self::Edited { seq } = self { Some(*seq) } else { None }
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let range = |from: &u64, to: &u64| {
@@ -205,10 +212,10 @@ fn untangle(findings: Vec<Finding>) -> Vec<Finding> {
                 Finding::Edited { seq },
             ) if before + 1 == *seq
         );
-        match finding {
-            Finding::Edited { seq } if follows => out.push(Finding::Unlinked { seq }),
-            other => out.push(other),
-        }
+        out.push(match (follows, finding.edited()) {
+            (true, Some(seq)) => Finding::Unlinked { seq },
+            (true, None) | (false, _) => finding,
+        });
     }
     out
 }
@@ -344,7 +351,9 @@ mod tests {
         let from = at.saturating_sub(3);
         let before = from.checked_sub(1).map_or(Tail::EMPTY, |before| changed[before].tail());
         let mut walk = Walk::from("local", before, BTreeMap::new());
-        changed[from..].iter().take(8).for_each(|record| walk.step(record));
+        for record in changed[from..].iter().take(8) {
+            walk.step(record);
+        }
         walk.finish_without_head().findings
     }
 
@@ -431,7 +440,9 @@ mod tests {
         let checkpoint = Checkpoint::signed("local", true_one[499].tail(), &key);
         assert!(checkpoint.is_signed_by(&key.verifying_key()));
         let mut walk = Walk::new("local", [(checkpoint.seq, checkpoint.hash)].into());
-        forged.iter().for_each(|record| walk.step(record));
+        for record in &forged {
+            walk.step(record);
+        }
         assert_eq!(walk.finish_without_head().findings, [Finding::NotAsSigned { seq: 500 }]);
         assert_eq!(findings(&forged), [Finding::TailReplaced { seq: COUNT }]);
     }

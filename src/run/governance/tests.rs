@@ -1,4 +1,4 @@
-//! From asking to the outcome, on each kind of store; tampering and crashes on SQLite.
+//! From asking to the outcome, on each kind of store; tampering and crashes on `SQLite`.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Barrier};

@@ -250,7 +250,7 @@ fn trust_and_conduct_read_back() {
             tx.trust_put(&row)?;
             tx.conduct_put(&Conduct::none("a", Class::Observe, now().wall))?;
             tx.conduct_put(&conduct)?;
-            assert_eq!(tx.trusts()?, [row.clone()]);
+            assert_eq!(tx.trusts()?, std::slice::from_ref(&row));
             assert_eq!(tx.conduct("a")?.last(), Some(&conduct));
             assert_eq!(tx.conduct("a")?.len(), 2);
             Ok(())
@@ -375,7 +375,9 @@ fn the_audit_log_is_one_chain_an_organisation_and_is_searched() {
         };
         let all = found(store, AuditQuery::default());
         let mut walk = Walk::new("local", std::collections::BTreeMap::new());
-        all.iter().for_each(|record| walk.step(record));
+        for record in &all {
+            walk.step(record);
+        }
         let outcome = walk.finish_without_head();
         assert!(outcome.is_intact(), "{:?}", outcome.findings);
         assert_eq!((outcome.records, outcome.tail.seq), (3, 3));

@@ -1,6 +1,6 @@
 //! The governance store: acts, approvals, trust, budgets, rates, kill switches and the audit log.
 //!
-//! One [`Store`], several kinds: memory for tests, SQLite for one machine; written so that a server
+//! One [`Store`], several kinds: memory for tests, `SQLite` for one machine; written so that a server
 //! database for several machines fits in. All writing is one serialised transaction that either
 //! happens whole, its audit records included, or not at all. A transaction belongs to one
 //! organisation and can neither see nor change another's rows; that is arranged here, not by callers.

@@ -319,14 +319,8 @@ fn verify_file(file: &Path, globals: &Globals) -> Result<u8, Failure> {
                 ),
             )
         })?;
-        match &mut walk {
-            Some(walk) => walk.step(&record),
-            None => {
-                let mut begun = Walk::from(&record.org, before(&record), [].into());
-                begun.step(&record);
-                walk = Some(begun);
-            }
-        }
+        let begin = || Walk::from(&record.org, before(&record), [].into());
+        walk.get_or_insert_with(begin).step(&record);
     }
     let Some(walk) = walk else {
         return Err(Failure::with_code(exit::NOT_SO, "the export holds no record"));

@@ -1,7 +1,7 @@
-//! The store as one SQLite file, for many processes of one machine at once.
+//! The store as one `SQLite` file, for many processes of one machine at once.
 //!
 //! WAL with `synchronous=FULL`: a commit is on the disk when it returns. A writer that finds the file
-//! locked tries again each millisecond, because SQLite's own growing pauses cost ten times as much
+//! locked tries again each millisecond, because `SQLite`'s own growing pauses cost ten times as much
 //! at the 99th percentile. The last process to leave does not fold the log back in: each hook would
 //! pay for that.
 

@@ -1,4 +1,4 @@
-//! Between SQLite's columns and our rows. What does not read back is damage, never a default.
+//! Between `SQLite`'s columns and our rows. What does not read back is damage, never a default.
 
 use chrono::{DateTime, Utc};
 use rusqlite::Row;
