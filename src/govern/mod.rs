@@ -8,8 +8,10 @@
 
 pub mod action;
 pub mod answer;
+pub mod approval;
 pub mod assess;
 pub mod attribute;
+pub mod audit;
 pub mod bounds;
 pub mod budget;
 pub mod class;

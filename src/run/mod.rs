@@ -3,6 +3,7 @@
 pub mod deliver;
 pub mod demo_agent;
 pub mod engine;
+pub mod governance;
 pub mod journal;
 pub mod log;
 pub mod notify;

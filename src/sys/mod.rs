@@ -1,6 +1,7 @@
 //! How we touch the world: the only layer below `run` and `ui` that may.
 
 pub mod clock;
+pub mod db;
 pub mod death;
 pub mod file;
 pub mod load;

@@ -1,7 +1,9 @@
 //! The command line: one file a verb, each with its argument struct and one function.
 
 mod act;
+mod approvals;
 mod attach;
+mod audit;
 mod check;
 mod completions;
 mod demo_agent;
@@ -11,6 +13,7 @@ mod events;
 mod explain;
 mod explain_unit;
 mod init;
+mod kill;
 mod logs;
 mod man;
 mod phase;
@@ -89,6 +92,12 @@ enum Verb {
     Events(events::Args),
     Transcript(transcript::Args),
     Explain(explain::Args),
+    Audit(audit::Args),
+    Approvals(approvals::ListArgs),
+    Approve(approvals::ApproveArgs),
+    Deny(approvals::DenyArgs),
+    Kill(kill::KillArgs),
+    Unkill(kill::UnkillArgs),
     Doctor(doctor::Args),
     Selftest(selftest::Args),
     Init(init::Args),
@@ -141,6 +150,12 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Verb::Events(args) => events::run(args, &globals),
         Verb::Transcript(args) => transcript::run(args, &globals),
         Verb::Explain(args) => explain::run(args, &globals),
+        Verb::Audit(args) => audit::run(args, &globals),
+        Verb::Approvals(approvals::ListArgs {}) => approvals::list(&globals),
+        Verb::Approve(args) => approvals::approve(&args, &globals),
+        Verb::Deny(args) => approvals::deny(&args, &globals),
+        Verb::Kill(args) => kill::kill(&args, &globals),
+        Verb::Unkill(args) => kill::unkill(&args, &globals),
         Verb::Doctor(args) => doctor::run(args, &globals),
         Verb::Selftest(args) => selftest::run(args, &globals),
         Verb::Init(args) => init::run(args, &globals),
