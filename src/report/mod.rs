@@ -3,4 +3,5 @@
 pub mod act;
 pub mod explain;
 pub mod log_text;
+pub mod queue;
 pub mod status;

@@ -35,7 +35,12 @@ pub fn survey(project: &Project) -> Survey {
     };
     let wanted = project.store.wanted(now).value.unwrap_or_default();
     let problem = fleet.config_problem.clone();
-    decide(&mut fleet, &Event::Configured { units: units::specs(&project.config), wanted }, now);
+    let configured = Event::Configured {
+        units: units::specs(&project.config),
+        wanted,
+        settings: units::settings(&project.config),
+    };
+    decide(&mut fleet, &configured, now);
     fleet.config_problem = problem.filter(|_| watchdog_pid.is_some());
     let event = look(project, &fleet);
     observe(&mut fleet, &event, now);
