@@ -86,6 +86,7 @@ fn agent(agent: &Agent) -> Value {
         "prompt_file": prompt_file,
         "log_signature": agent.log_signature,
         "account": agent.account,
+        "hooks": agent.hooks,
         "env": agent.env,
     })
 }

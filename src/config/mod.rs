@@ -113,6 +113,8 @@ pub struct Agent {
     pub prompt: Prompt,
     pub log_signature: Option<String>,
     pub account: Option<String>,
+    /// Its CLI is given hooks that tell about it.
+    pub hooks: bool,
     pub env: BTreeMap<String, String>,
 }
 

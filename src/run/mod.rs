@@ -3,6 +3,7 @@
 pub mod deliver;
 pub mod demo_agent;
 pub mod engine;
+pub mod hook;
 pub mod journal;
 pub mod log;
 pub mod notify;
@@ -10,6 +11,7 @@ pub mod prepare;
 pub mod project;
 pub mod recorder;
 pub mod request;
+pub mod sensors;
 pub mod sight;
 pub mod store;
 pub mod survey;

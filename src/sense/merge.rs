@@ -101,6 +101,12 @@ impl Senses {
         self.usage.as_ref()
     }
 
+    /// Whether any source but the screen has a word at this moment.
+    pub fn speaks(&mut self, now: Mono) -> bool {
+        self.expire(now);
+        self.authority(now).is_some()
+    }
+
     /// Takes a fact in. Facts come in the order they happened.
     pub fn note(&mut self, fact: &Fact) {
         if let Kind::Usage(usage) = &fact.kind {

@@ -11,6 +11,7 @@ mod config_errors;
 mod config_reference;
 mod delivery;
 mod fleet;
+mod hooks;
 mod init;
 mod launcher;
 mod layers;

@@ -106,6 +106,7 @@ impl Resolver<'_> {
             prompt,
             log_signature: text(&section.log_signature),
             account: text(&section.account),
+            hooks: or(section.hooks.as_ref().or(defaults.hooks.as_ref()), true),
             env,
         };
         Some(PlacedAgent { agent, role_at: section.role.as_ref().map(|role| role.span.clone()) })

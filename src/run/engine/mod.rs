@@ -7,6 +7,7 @@ mod kickoffs;
 mod logs;
 mod looking;
 mod messages;
+mod sensors;
 mod starting;
 mod stopping;
 
@@ -19,6 +20,7 @@ use self::kickoffs::Typed;
 use self::looking::Captured;
 use self::messages::Typing;
 pub use self::messages::typed_text;
+use self::sensors::Hearings;
 use super::journal::Journal;
 use super::prepare::Overrides;
 use super::project::Project;
@@ -66,6 +68,7 @@ pub struct Engine {
     /// By backend: agents of one backend read alike.
     detectors: BTreeMap<String, Detector>,
     captured: BTreeMap<UnitName, Captured>,
+    hearings: Hearings,
     world: Option<World>,
     outcomes: Sender<Event>,
     pending: Receiver<Event>,
@@ -125,6 +128,7 @@ impl Engine {
             heartbeat: parts.heartbeat,
             detectors: BTreeMap::new(),
             captured: BTreeMap::new(),
+            hearings: Hearings::new(),
             world: None,
             outcomes,
             pending,

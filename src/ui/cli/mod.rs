@@ -10,6 +10,7 @@ mod down;
 mod events;
 mod explain;
 mod explain_unit;
+mod hook;
 mod init;
 mod logs;
 mod man;
@@ -90,7 +91,14 @@ enum Verb {
     Init(init::Args),
     Completions(completions::Args),
     Man(man::Args),
+    Hook(hook::Args),
+    Statusline(hook::StatusLineArgs),
     DemoAgent(demo_agent::Args),
+}
+
+/// The calls that are too frequent for the parser; `None` for everything else.
+pub fn quick(arguments: &[OsString]) -> Option<ExitCode> {
+    hook::quick(arguments)
 }
 
 /// Parses the arguments, runs the verb, says what went wrong, and answers the exit code.
@@ -140,6 +148,8 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Verb::Init(args) => init::run(args, &globals),
         Verb::Completions(args) => completions::run(args, &globals),
         Verb::Man(args) => man::run(args, &globals),
+        Verb::Hook(args) => hook::run(&args, &globals),
+        Verb::Statusline(args) => hook::run_status_line(&args, &globals),
         Verb::DemoAgent(args) => demo_agent::run(args, &globals),
     }
 }
