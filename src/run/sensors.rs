@@ -59,7 +59,7 @@ pub fn install(
         // Written anew at each start.
         file::replace_volatile(&path, text.as_bytes(), 0o600)?;
     }
-    let program = note.is_none().then(|| ao.to_owned());
+    let program = (wiring != Wiring::default()).then(|| ao.to_owned());
     Ok(Installed { wiring, cli: Some(cli), program, note })
 }
 
@@ -72,9 +72,6 @@ pub fn apply(
 ) -> Option<Sensing> {
     // For whatever hook a person gives an agent that we know nothing of.
     launch.env.insert(hook::STATE.to_owned(), state.to_string_lossy().into_owned());
-    for (name, value) in &installed.wiring.env {
-        launch.env.entry(name.clone()).or_insert_with(|| value.clone());
-    }
     if let Some(plugin) = &installed.wiring.opencode_plugin {
         let name = "OPENCODE_CONFIG_CONTENT";
         match wiring::with_plugin(launch.env.get(name).map(String::as_str), plugin) {

@@ -119,7 +119,9 @@ impl Senses {
         }
         let at = fact.at.mono;
         match &fact.kind {
-            Kind::SessionStarted { source: Beginning::Compact } | Kind::Usage(_) => self.sign(at),
+            Kind::SessionStarted { source: Beginning::Compact }
+            | Kind::Usage(_)
+            | Kind::Other { .. } => self.sign(at),
             Kind::SessionStarted { .. } | Kind::SessionEnded { .. } => self.reset(),
             Kind::TurnStarted => self.tell(fact, PaneState::Working, "turn started", ""),
             Kind::ToolStarted { tool } => {
@@ -142,18 +144,18 @@ impl Senses {
                     self.subagents.clear();
                 }
                 let rule = if *interrupted { "turn interrupted" } else { "turn ended" };
-                let state = match self.subagents.is_empty() && *subagents_left == 0 {
-                    true => PaneState::Idle,
-                    false => PaneState::Working,
-                };
-                let text = if state == PaneState::Working { "subagents go on" } else { "" };
-                self.tell(fact, state, rule, text);
+                if self.subagents.is_empty() && *subagents_left == 0 {
+                    self.tell(fact, PaneState::Idle, rule, "");
+                } else {
+                    self.tell(fact, PaneState::Working, rule, "subagents go on");
+                }
             }
             Kind::TurnFailed { class, text } => self.failed(fact, *class, text),
             Kind::Retrying { text, next_s } => {
                 self.tool = None;
                 let limited = banner::read(text).is_some_and(|banner| !banner.warning_only);
-                let state = if limited { PaneState::Limited } else { PaneState::Overloaded };
+                // It goes on by itself: a short wait is a part of its work.
+                let state = if limited { PaneState::Limited } else { PaneState::Working };
                 self.tell(fact, state, "retrying", &with_reset(text, next_s.filter(|_| limited)));
             }
             Kind::LimitHit { resets_s, text } => {
@@ -170,7 +172,6 @@ impl Senses {
                 }
                 self.sign(at);
             }
-            Kind::Other { .. } => self.sign(at),
         }
     }
 
@@ -344,6 +345,7 @@ impl Senses {
     }
 
     /// How long a told state stands against another one on the screen.
+    #[expect(clippy::match_same_arms, reason = "a table, read row by row")]
     fn bears(&self, source: Source, told: PaneState, screen: PaneState) -> Bears {
         use PaneState as P;
         let settled = Bears::For(SETTLE);

@@ -197,6 +197,21 @@ fn the_classes_of_a_failed_turn_become_states_and_a_busy_server_is_no_limit() {
 }
 
 #[test]
+fn waiting_for_a_retry_is_work_unless_the_wait_is_a_limit() {
+    let retrying = |text: &str| {
+        let mut senses = Senses::default();
+        let next_s = Some(1_795_250_015);
+        senses.note(&fact(1_000, Kind::Retrying { text: text.into(), next_s }));
+        senses.merge(None, Mono(1_001))
+    };
+    assert_eq!(retrying("Cannot connect to API").state, P::Working);
+    let said = retrying("5 hour usage limit reached. It will reset in 2 hours 30 minutes.");
+    let (_, reset) =
+        crate::limits::read(&said.evidence_text(), now(0).wall, chrono_tz::UTC).unwrap();
+    assert_eq!((said.state, reset.unwrap().at.timestamp()), (P::Limited, 1_795_250_015));
+}
+
+#[test]
 fn a_limit_names_the_exact_reset_of_the_full_window() {
     let mut senses = Senses::default();
     let window = |name: &str, used_percent, resets_s| UsageWindow {

@@ -32,7 +32,7 @@ fn check(cli: Cli, expected: Expect) {
         let fact = read(cli, &recorded(&format!("{}/{name}", cli.word())), now()).unwrap();
         assert!(fact.session_id.is_some() && fact.transcript.is_some(), "{name}");
         let line = spool::write("a-start", fact.clone()).unwrap();
-        assert_eq!(spool::read(&line, "a-start"), [fact.clone()], "{name}");
+        assert_eq!(spool::read(&line, "a-start"), std::slice::from_ref(&fact), "{name}");
         let kind = serde_json::to_string(&fact.kind).unwrap();
         let mark = if fact.subagent.is_some() { " (subagent)" } else { "" };
         writeln!(shown, "{name}{mark}: {kind}").unwrap();

@@ -1,14 +1,13 @@
 //! How a CLI is told to call `ao hook`: one file of ours beside the agent's state, never the user's own.
 //!
 //! Each CLI has its own door: a settings file by argument (Claude Code), an inline table by argument
-//! (Codex), a plugin named in a variable (opencode), the lowest layer of settings named in a
-//! variable (Gemini CLI). All of them add to what the user configured; only the status line of
-//! Claude Code is replaced, which is why `ao statusline` runs the user's own.
+//! (Codex), a plugin named in a variable (opencode). Gemini CLI has none that an ordinary user can
+//! open: settings named in a variable must belong to root. All of them add to what the user
+//! configured; only the status line of Claude Code is replaced, which is why `ao statusline` runs
+//! the user's own.
 //!
 //! Surprise: the commands are shell lines, although Claude Code also takes a program with arguments.
 //! A release that ignored the arguments would run `ao` alone, whose exit code 2 denies every tool.
-
-use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
@@ -44,16 +43,6 @@ const CODEX_EVENTS: [&str; 8] = [
     "Interrupt",
 ];
 
-const GEMINI_EVENTS: [&str; 7] = [
-    "SessionStart",
-    "SessionEnd",
-    "BeforeAgent",
-    "AfterAgent",
-    "BeforeTool",
-    "AfterTool",
-    "Notification",
-];
-
 /// What a start needs beside its usual launch line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wiring {
@@ -61,8 +50,6 @@ pub struct Wiring {
     pub file: Option<String>,
     /// A piece of shell for the launch line.
     pub flag: String,
-    /// Added to the environment, under whatever the user set.
-    pub env: BTreeMap<String, String>,
     /// To be put into the `plugin` list of `OPENCODE_CONFIG_CONTENT`.
     pub opencode_plugin: Option<String>,
 }
@@ -85,14 +72,7 @@ pub fn wire(cli: Cli, ao: &str, file: &str) -> Wiring {
             ..Wiring::default()
         },
         Cli::Codex => Wiring { flag: codex_flag(&command), ..Wiring::default() },
-        Cli::Gemini => {
-            let name = "GEMINI_CLI_SYSTEM_DEFAULTS_PATH";
-            Wiring {
-                file: Some(gemini_settings(&command)),
-                env: BTreeMap::from([(name.to_owned(), file.to_owned())]),
-                ..Wiring::default()
-            }
-        }
+        Cli::Gemini => Wiring::default(),
         Cli::Opencode => Wiring {
             file: Some(PLUGIN.replace("\"AO\"", &json!(ao).to_string())),
             opencode_plugin: Some(format!("file://{file}")),
@@ -123,15 +103,6 @@ fn claude_settings(command: &str, status_line: &str) -> String {
         "hooks": hooks,
         "statusLine": { "type": "command", "command": status_line },
     }))
-}
-
-fn gemini_settings(command: &str) -> String {
-    let hook = json!([{ "matcher": "*", "hooks": [{
-        "type": "command", "name": "ao", "command": command, "timeout": TIMEOUT_S * 1_000,
-    }]}]);
-    let hooks: Map<String, Value> =
-        GEMINI_EVENTS.iter().map(|event| ((*event).to_owned(), hook.clone())).collect();
-    pretty(&json!({ "hooks": hooks }))
 }
 
 fn codex_flag(command: &str) -> String {
@@ -242,10 +213,8 @@ mod tests {
     }
 
     #[test]
-    fn gemini_is_pointed_to_a_layer_below_the_users_settings() {
-        let wiring = wire(Cli::Gemini, "/state/ao", "/state/settings.json");
-        assert_eq!(wiring.env["GEMINI_CLI_SYSTEM_DEFAULTS_PATH"], "/state/settings.json");
-        assert!(wiring.file.unwrap().contains("/state/ao hook gemini"));
+    fn gemini_is_left_as_it_is() {
+        assert_eq!(wire(Cli::Gemini, "/state/ao", "/state/settings.json"), Wiring::default());
     }
 
     #[test]

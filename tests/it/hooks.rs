@@ -152,19 +152,19 @@ fn the_status_line_is_stored_and_the_users_own_is_shown() {
 /// Does what it is told by files: `say-N` is a payload, and `said-N` the moment after it was told.
 const CLI: &str = r#"
 ao=$1; shift
-echo "$*" > DIR/arguments
+echo "$*" > ROOT/arguments
 [ -n "$CLAUDE_CONFIG_DIR" ] && mkdir -p "$CLAUDE_CONFIG_DIR/sessions"
 echo "READY $$"
 n=1
 while :; do
-  if [ -f DIR/status ]; then
-    printf '{"pid":%s,"sessionId":"s-file","status":"%s"}' $$ "$(cat DIR/status)" > DIR/part
-    mv DIR/part "$CLAUDE_CONFIG_DIR/sessions/$$.json"
-    rm DIR/status
+  if [ -f ROOT/status ]; then
+    printf '{"pid":%s,"sessionId":"s-file","status":"%s"}' $$ "$(cat ROOT/status)" > ROOT/part
+    mv ROOT/part "$CLAUDE_CONFIG_DIR/sessions/$$.json"
+    rm ROOT/status
   fi
-  if [ -f DIR/say-$n ]; then
-    "$ao" hook claude < DIR/say-$n
-    date +%s%3N > DIR/part; mv DIR/part DIR/said-$n
+  if [ -f ROOT/say-$n ]; then
+    "$ao" hook claude < ROOT/say-$n
+    date +%s%3N > ROOT/part; mv ROOT/part ROOT/said-$n
     n=$((n+1))
   fi
   sleep 0.02
@@ -172,13 +172,13 @@ done
 "#;
 
 fn cli(fleet: &Fleet, more: &str) -> String {
-    let script = CLI.replace("DIR", &fleet.path("").to_string_lossy());
+    let script = CLI.replace("ROOT/", &fleet.path("").to_string_lossy());
     fleet.write("cli.sh", script);
     format!(
         "[backend.fake]\npreset = \"claude\"\nbin = \"sh DIR/cli.sh {{ao}} {{settings_flag}}\"\n\
          prompt_delivery = \"exec\"\nprocess_name = \"sh\"\nidle_re = \"^READY\"\nquit_keys = []\n\n\
          [[agent]]\nname = \"one\"\nbackend = \"fake\"\nresume = true\nprompt = \"go\"\n\
-         env = {{ CLAUDE_CONFIG_DIR = \"DIR/claude\" }}\n{more}\n"
+         env = {{ \"CLAUDE_CONFIG_\\u0044IR\" = \"DIR/claude\" }}\n{more}\n"
     )
 }
 
@@ -191,11 +191,15 @@ fn hooked(more: &str) -> Fleet {
     fleet
 }
 
+/// A file that the script finds whole or not at all.
+fn put(fleet: &Fleet, name: &str, text: &str) {
+    fleet.write("being-put", text);
+    std::fs::rename(fleet.path("being-put"), fleet.path(name)).unwrap();
+}
+
 /// Has the CLI call its hook, and answers the moment after, in epoch milliseconds.
 fn say(fleet: &Fleet, number: u32, payload: &str) -> i64 {
-    fleet.write("part-of-say", payload);
-    let (part, whole) = (fleet.path("part-of-say"), fleet.path(&format!("say-{number}")));
-    std::fs::rename(part, whole).unwrap();
+    put(fleet, &format!("say-{number}"), payload);
     let told = file_when(&fleet.path(&format!("said-{number}")), |text| text.ends_with('\n'));
     told.trim().parse().unwrap()
 }
@@ -270,13 +274,13 @@ fn a_killed_cli_resumes_the_conversation_it_was_in_last() {
 #[test]
 fn the_session_file_of_a_living_process_is_believed() {
     let fleet = hooked("");
-    fleet.write("status", "busy");
+    put(&fleet, "status", "busy");
     fleet.until("it works", |status| (status.state("one") == "working").then_some(()));
     let id = fleet.path(".ao-state/state/one.id");
     assert_eq!(file_when(&id, |text| text.starts_with("s-")), "s-file\n");
-    fleet.write("status", "waiting");
+    put(&fleet, "status", "waiting");
     fleet.until("it waits", |status| (status.state("one") == "waiting").then_some(()));
-    fleet.write("status", "idle");
+    put(&fleet, "status", "idle");
     fleet.until("it is idle", |status| (status.state("one") == "idle").then_some(()));
 }
 

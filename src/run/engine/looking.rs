@@ -111,7 +111,7 @@ impl Engine {
         let panes: Vec<PaneId> = due.iter().map(|(_, _, facts)| facts.pane.clone()).collect();
         let captures = if panes.is_empty() { Ok(Vec::new()) } else { self.tmux.capture(&panes) };
         let captures = captures.unwrap_or_default();
-        let (mut captured, mut missed) = (BTreeSet::new(), BTreeSet::new());
+        let (mut read, mut missed) = (BTreeSet::new(), BTreeSet::new());
         for (name, attempt, facts) in due {
             let Some(capture) = captures.iter().find(|capture| capture.pane == facts.pane) else {
                 missed.insert(name);
@@ -121,9 +121,9 @@ impl Engine {
             self.captured.insert(name.clone(), seen);
             let Some(reading) = self.read_text(&name, &capture.text, &facts) else { continue };
             self.saw(&name, attempt, reading);
-            captured.insert(name);
+            read.insert(name);
         }
-        self.tell_all(&captured, &missed);
+        self.tell_all(&read, &missed);
     }
 
     /// Captures and reads one pane now.

@@ -125,9 +125,9 @@ impl Engine {
         }
     }
 
-    /// After a glance: session files are read, and the merged readings told. `captured` were read
-    /// just now; the screens of those in neither set are as they were.
-    pub(super) fn tell_all(&mut self, captured: &BTreeSet<UnitName>, missed: &BTreeSet<UnitName>) {
+    /// After a glance: session files are read, and the merged readings told. The screens of
+    /// `read` were read just now; those of agents in neither set are as they were.
+    pub(super) fn tell_all(&mut self, read: &BTreeSet<UnitName>, missed: &BTreeSet<UnitName>) {
         let now = clock::now();
         let mut processes = None;
         for (name, attempt, pid) in self.running_agents() {
@@ -140,7 +140,7 @@ impl Engine {
             if let Some(found) = hearing.session_file(pid, now.mono, &mut processes) {
                 hearing.senses.note_file(&found, now);
             }
-            self.tell(&name, captured.contains(&name), now);
+            self.tell(&name, read.contains(&name), now);
         }
     }
 

@@ -7,11 +7,9 @@ use std::ffi::OsString;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
-use super::Globals;
 use crate::run::hook::{self, Place};
 use crate::sense::Cli;
 use crate::sense::answer::{self, Answer, Payload};
-use crate::ui::failure::Failure;
 use crate::ui::{exit, print};
 
 /// Take one hook call of a CLI on standard input and tell the watchdog (set up by `ao up`).
@@ -37,17 +35,17 @@ pub(crate) fn quick(arguments: &[OsString]) -> Option<ExitCode> {
     }
 }
 
-pub(crate) fn run(args: &Args, _globals: &Globals) -> Result<u8, Failure> {
-    let Some(cli) = Cli::from_word(&args.cli) else { return Ok(exit::DONE) };
+pub(crate) fn run(args: &Args) -> u8 {
+    let Some(cli) = Cli::from_word(&args.cli) else { return exit::DONE };
     let answer = hook_call(cli);
     print::answer(&answer.stdout, &answer.stderr);
-    Ok(answer.code)
+    answer.code
 }
 
-pub(crate) fn run_status_line(_args: &StatusLineArgs, _globals: &Globals) -> Result<u8, Failure> {
+pub(crate) fn run_status_line(_args: &StatusLineArgs) -> u8 {
     let answer = status_line_call();
     print::answer(&answer.stdout, &answer.stderr);
-    Ok(answer.code)
+    answer.code
 }
 
 fn hook_call(cli: Cli) -> Answer {

@@ -148,8 +148,8 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Verb::Init(args) => init::run(args, &globals),
         Verb::Completions(args) => completions::run(args, &globals),
         Verb::Man(args) => man::run(args, &globals),
-        Verb::Hook(args) => hook::run(&args, &globals),
-        Verb::Statusline(args) => hook::run_status_line(&args, &globals),
+        Verb::Hook(args) => Ok(hook::run(&args)),
+        Verb::Statusline(args) => Ok(hook::run_status_line(&args)),
         Verb::DemoAgent(args) => demo_agent::run(args, &globals),
     }
 }
