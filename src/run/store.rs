@@ -41,6 +41,9 @@ pub struct Snapshot {
     pub saved: Now,
     /// Of the watchdog that wrote it; `None` when a verb did.
     pub watchdog: Option<Heartbeat>,
+    /// Why people could not be told of something; `None` when they were.
+    #[serde(default)]
+    pub notify_problem: Option<String>,
     pub fleet: Fleet,
 }
 
@@ -167,6 +170,10 @@ impl Store {
     /// The settings file of ours that an agent's CLI is started with.
     pub fn settings(&self, session: &SessionName, extension: &str) -> PathBuf {
         self.state().join(format!("settings-{session}.{extension}"))
+    }
+
+    pub fn notices(&self) -> PathBuf {
+        self.state().join("notices.json")
     }
 
     pub fn events(&self) -> PathBuf {

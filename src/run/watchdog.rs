@@ -207,6 +207,7 @@ impl Loop {
             self.glance_at = now.plus(GLANCE);
             self.engine.glance();
             self.engine.type_kickoffs();
+            self.engine.notify();
         }
         if now >= self.requests_at {
             self.requests_at = now.plus(self.requests_every);

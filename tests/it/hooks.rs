@@ -3,6 +3,7 @@
 //! The CLIs are shell scripts that call `ao hook` as the real ones would.
 
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -290,7 +291,6 @@ fn the_settings_are_ours_private_and_gone_when_the_agent_is_down() {
     let settings = fleet.path(".ao-state/state/settings-fleet-one.json");
     let arguments = std::fs::read_to_string(fleet.path("arguments")).unwrap();
     assert_eq!(arguments.trim(), format!("--settings {}", settings.display()));
-    use std::os::unix::fs::PermissionsExt as _;
     assert_eq!(settings.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let value: Value = serde_json::from_slice(&std::fs::read(&settings).unwrap()).unwrap();
     let command = value["hooks"]["Stop"][0]["hooks"][0]["command"].as_str().unwrap();

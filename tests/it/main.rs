@@ -15,6 +15,7 @@ mod hooks;
 mod init;
 mod launcher;
 mod layers;
+mod queue;
 mod schemas;
 mod screens;
 mod screens_composed;
