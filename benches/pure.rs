@@ -74,8 +74,10 @@ fn fleet(count: usize) -> (Fleet, Event) {
         let since = now();
         unit.life =
             Life::Running { pane: pane.clone(), pid, since: since.mono, since_wall: since.wall };
-        panes
-            .push(Sighting { unit: name.clone(), seen: Seen::Alive { pane, pid, programs: None } });
+        panes.push(Sighting {
+            unit: name.clone(),
+            seen: Seen::Alive { pane, pid, programs: None, cpu_ms: None, silent_ms: None },
+        });
     }
     (fleet, Event::Looked { server: SERVER, panes })
 }

@@ -212,6 +212,10 @@ impl Store {
         self.state().join("server.json")
     }
 
+    pub fn limit_file(&self, session: &SessionName) -> PathBuf {
+        self.state().join(format!("limited-{session}.json"))
+    }
+
     fn launch_file(&self, session: &SessionName) -> PathBuf {
         self.state().join(format!("launch-{session}.json"))
     }

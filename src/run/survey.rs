@@ -91,7 +91,13 @@ fn look(project: &Project, fleet: &Fleet) -> Event {
     match tmux.look() {
         Ok(Look::Seen(world)) => Event::Looked {
             server: ServerId { pid: world.server.pid, started: world.server.started },
-            panes: sight::sightings(fleet, &units::project_id(&project.config), &world, None),
+            panes: sight::sightings(
+                fleet,
+                &units::project_id(&project.config),
+                &world,
+                None,
+                clock::now().wall,
+            ),
         },
         Ok(Look::NoServer { evidence }) => Event::ServerGone { evidence },
         Err(error) => Event::LookFailed { error: crate::base::chain::text(&error) },

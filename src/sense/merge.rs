@@ -396,6 +396,7 @@ impl Senses {
             cure: agrees.and_then(|screen| screen.cure).or(told.cure),
             composer,
             live_hash: screen.map_or(0, |screen| screen.live_hash),
+            marker: screen.and_then(|screen| screen.marker.clone()),
         }
     }
 
@@ -444,6 +445,7 @@ fn nothing() -> Reading {
         cure: None,
         composer: Composer::Absent,
         live_hash: 0,
+        marker: None,
     }
 }
 

@@ -56,6 +56,7 @@ fn screen(state: PaneState) -> Reading {
         cure: None,
         composer: Composer::Empty,
         live_hash: 7,
+        marker: None,
     }
 }
 
