@@ -134,6 +134,8 @@ pub struct Agent {
     pub log_signature: Option<String>,
     pub account: Option<String>,
     pub bounds: AgentBounds,
+    /// Its CLI is given hooks that tell about it.
+    pub hooks: bool,
     pub on_limit: Option<OnLimit>,
     pub env: BTreeMap<String, String>,
 }

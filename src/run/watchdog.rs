@@ -49,6 +49,7 @@ enum Wake {
     Died(u32),
     Config,
     Request,
+    Heard,
     Stopped,
 }
 
@@ -138,6 +139,11 @@ impl Loop {
             Ok(watch) => files.push(watch),
             Err(error) => tracing::warn!(%error, "the config is looked at each signal tick only"),
         }
+        let heard = sender.clone();
+        match FileWatch::folder(&project.store.spool(), move || drop(heard.send(Wake::Heard))) {
+            Ok(watch) => files.push(watch),
+            Err(error) => tracing::warn!(%error, "hooks are heard at each glance only"),
+        }
         let mut requests_every = REQUESTS_UNWATCHED;
         match FileWatch::folder(&project.store.requests(), move || drop(sender.send(Wake::Request)))
         {
@@ -191,6 +197,7 @@ impl Loop {
         let now = clock::now().mono;
         self.engine.take_outcomes();
         self.engine.take_kickoffs();
+        self.engine.hear();
         if now >= self.signal_at {
             self.signal_at = now.plus(self.engine.config.watchdog.signal_interval);
             self.reload();
@@ -245,7 +252,7 @@ impl Loop {
                 }
                 Wake::Config => self.reload(),
                 Wake::Request => self.requests_at = now,
-                Wake::Stopped => {}
+                Wake::Heard | Wake::Stopped => {}
             }
             wake = self.wakes.try_recv().ok();
         }

@@ -8,6 +8,7 @@ pub mod load;
 pub mod lock;
 pub mod place;
 pub mod process;
+pub mod spool;
 pub mod tail;
 pub mod tmux;
 pub mod watch;

@@ -12,6 +12,7 @@ mod config_reference;
 mod delivery;
 mod fleet;
 mod governance;
+mod hooks;
 mod init;
 mod launcher;
 mod layers;

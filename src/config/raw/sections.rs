@@ -81,6 +81,8 @@ section! {
         watch: Watch = Is("\"heal\""),
         /// Every other relative path starts here; itself relative to the config file.
         project_dir: String = Means("the config file's folder"),
+        /// The CLIs of agents tell about themselves through hooks that `up` gives them.
+        hooks: bool = Is("true"),
         /// Environment variables of every agent and service.
         env: Named<String> = Nothing,
     }
@@ -285,6 +287,8 @@ section! {
         account: String = Means("the backend's `account`"),
         /// What it goes on with while a usage limit lasts.
         on_limit: OnLimitSection = Nothing,
+        /// Its CLI tells about itself through hooks that `up` gives it.
+        hooks: bool = Means("`[defaults] hooks`"),
         /// Environment variables of this agent.
         env: Named<String> = Nothing,
     }

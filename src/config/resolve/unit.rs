@@ -109,6 +109,7 @@ impl Resolver<'_> {
             log_signature: text(&section.log_signature),
             account: text(&section.account),
             bounds,
+            hooks: or(section.hooks.as_ref().or(defaults.hooks.as_ref()), true),
             on_limit,
             env,
         };

@@ -8,6 +8,7 @@ mod limits;
 mod logs;
 mod looking;
 mod messages;
+mod sensors;
 mod starting;
 mod stopping;
 mod waking;
@@ -21,6 +22,7 @@ use self::kickoffs::Typed;
 use self::looking::Captured;
 use self::messages::Typing;
 pub use self::messages::typed_text;
+use self::sensors::Hearings;
 use self::starting::Opening;
 use super::journal::Journal;
 use super::notify::Notifier;
@@ -73,6 +75,7 @@ pub struct Engine {
     /// By backend: agents of one backend read alike.
     detectors: BTreeMap<String, Detector>,
     captured: BTreeMap<UnitName, Captured>,
+    hearings: Hearings,
     world: Option<World>,
     outcomes: Sender<Event>,
     pending: Receiver<Event>,
@@ -135,6 +138,7 @@ impl Engine {
             heartbeat: parts.heartbeat,
             detectors: BTreeMap::new(),
             captured: BTreeMap::new(),
+            hearings: Hearings::new(),
             world: None,
             outcomes,
             pending,

@@ -12,6 +12,7 @@ mod down;
 mod events;
 mod explain;
 mod explain_unit;
+mod hook;
 mod init;
 mod kill;
 mod logs;
@@ -103,7 +104,14 @@ enum Verb {
     Init(init::Args),
     Completions(completions::Args),
     Man(man::Args),
+    Hook(hook::Args),
+    Statusline(hook::StatusLineArgs),
     DemoAgent(demo_agent::Args),
+}
+
+/// The calls that are too frequent for the parser; `None` for everything else.
+pub fn quick(arguments: &[OsString]) -> Option<ExitCode> {
+    hook::quick(arguments)
 }
 
 /// Parses the arguments, runs the verb, says what went wrong, and answers the exit code.
@@ -161,6 +169,8 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Verb::Init(args) => init::run(args, &globals),
         Verb::Completions(args) => completions::run(args, &globals),
         Verb::Man(args) => man::run(args, &globals),
+        Verb::Hook(args) => Ok(hook::run(&args)),
+        Verb::Statusline(args) => Ok(hook::run_status_line(&args)),
         Verb::DemoAgent(args) => demo_agent::run(args, &globals),
     }
 }
