@@ -14,6 +14,7 @@ mod fleet;
 mod init;
 mod launcher;
 mod layers;
+mod limit_day;
 mod schemas;
 mod screens;
 mod screens_composed;

@@ -132,6 +132,12 @@ fn row(unit: &UnitStatus, now: Now) -> Vec<(String, Tone)> {
     if unit.config_changed {
         state.push_str(" (config changed)");
     }
+    if let Some(until) = unit.limited_until.as_deref().and_then(ahead(now)) {
+        state.push_str(&format!(" ({until} left)"));
+    }
+    if unit.on_fallback {
+        state.push_str(" (on its fallback)");
+    }
     if unit.kind == "removed" {
         state.push_str(" (not in the config)");
     }
@@ -148,6 +154,14 @@ fn row(unit: &UnitStatus, now: Now) -> Vec<(String, Tone)> {
         plain(&unit.restarts.to_string()),
         (or_dash(&unit.last_event), Tone::Dim),
     ]
+}
+
+/// How long until a time that lies ahead.
+fn ahead(now: Now) -> impl Fn(&str) -> Option<String> {
+    move |at| {
+        let at = chrono::DateTime::parse_from_rfc3339(at).ok()?.to_utc();
+        (at - now.wall).to_std().ok().map(human::duration)
+    }
 }
 
 fn since(at: Option<&str>, now: Now) -> String {

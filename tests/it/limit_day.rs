@@ -1,0 +1,496 @@
+//! A day of usage limits in virtual time: every second a tick, what the agents show is played.
+//!
+//! The machine sleeps in the middle of a window; one probe finds that the limit still holds; one CLI
+//! goes on by itself. What must come out: one probe a window and account, no restart, nothing lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use ao::base::name::{PaneId, SessionName, UnitName};
+use ao::base::now::{Mono, Now};
+use ao::screen::{Composer, Evidence, PaneState, Reading};
+use ao::supervise::action::{Action, What};
+use ao::supervise::decide::decide;
+use ao::supervise::event::{Event, Request, RequestId, Seen, Sighting, StartOutcome, StopOutcome};
+use ao::supervise::invariant;
+use ao::supervise::outbox::{Draft, MessageId, Origin, Typed};
+use ao::supervise::settings::Settings;
+use ao::supervise::state::{Care, Death, Fleet, Habits, ServerId, UnitKind, UnitSpec};
+use chrono::{DateTime, Utc};
+use expect_test::{Expect, expect};
+
+/// 2026-11-21 08:00 UTC, which is 9 o'clock in Berlin.
+const MORNING: i64 = 1_795_248_000;
+const SERVER: ServerId = ServerId { pid: 9, started: 1 };
+
+/// One agent as it is, whatever the supervisor thinks.
+struct Agent {
+    state: PaneState,
+    /// What its screen says.
+    text: String,
+    /// It works until then, then it is idle.
+    works_until: Option<i64>,
+    pid: u32,
+    dead: bool,
+}
+
+struct Day {
+    fleet: Fleet,
+    agents: BTreeMap<UnitName, Agent>,
+    second: i64,
+    slept: i64,
+    story: String,
+    /// What was typed to whom.
+    typed: Vec<(UnitName, String)>,
+    under_way: Vec<(i64, Event)>,
+    starts: Vec<UnitName>,
+    stops: Vec<UnitName>,
+    pids: u32,
+}
+
+fn name(name: &str) -> UnitName {
+    UnitName::new(name).expect("plain")
+}
+
+fn spec(unit: &str, account: &str) -> UnitSpec {
+    UnitSpec {
+        name: name(unit),
+        session: SessionName::new(unit).expect("plain"),
+        kind: UnitKind::Agent,
+        care: Care::HealStall,
+        enabled: true,
+        process_names: Vec::new(),
+        max_restarts: 3,
+        stall_idle: Duration::from_secs(300),
+        launch_digest: 1,
+        habits: Habits { account: account.to_owned(), ..Habits::default() },
+    }
+}
+
+impl Day {
+    fn new(units: &[(&str, &str)]) -> Self {
+        let mut day = Self {
+            fleet: Fleet::default(),
+            agents: BTreeMap::new(),
+            second: 0,
+            slept: 0,
+            story: String::new(),
+            typed: Vec::new(),
+            under_way: Vec::new(),
+            starts: Vec::new(),
+            stops: Vec::new(),
+            pids: 0,
+        };
+        let specs: Vec<UnitSpec> =
+            units.iter().map(|(unit, account)| spec(unit, account)).collect();
+        let names: BTreeSet<UnitName> = specs.iter().map(|spec| spec.name.clone()).collect();
+        let settings = Settings { zone: "Europe/Berlin".to_owned(), ..Settings::default() };
+        day.hear(Event::Configured { units: specs, wanted: BTreeSet::new(), settings });
+        day.hear(Event::Looked { server: SERVER, panes: Vec::new() });
+        let request = Request::Up { units: names, by_name: false };
+        day.hear(Event::Requested { id: RequestId("up".to_owned()), request });
+        day.pass(5);
+        day
+    }
+
+    fn now(&self) -> Now {
+        let wall = DateTime::<Utc>::from_timestamp(MORNING + self.second, 0).expect("in range");
+        Now { wall, mono: Mono(u64::try_from(self.second + 1_000).expect("positive") * 1_000) }
+    }
+
+    fn tell(&mut self, line: &str) {
+        let at = self.now().wall.with_timezone(&chrono_tz::Europe::Berlin).format("%H:%M:%S");
+        writeln!(self.story, "{at} {line}").expect("a string");
+    }
+
+    fn hear(&mut self, event: Event) {
+        let now = self.now();
+        let actions = decide(&mut self.fleet, &event, now);
+        assert_eq!(invariant::broken(&self.fleet), Vec::<String>::new());
+        // What is on disk is all that another supervisor would know.
+        if matches!(event, Event::Looked { .. }) {
+            let text = serde_json::to_string(&self.fleet).expect("plain data");
+            self.fleet = serde_json::from_str(&text).expect("own text");
+        }
+        for action in actions {
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        let soon = self.second + 1;
+        match action {
+            Action::Start { unit, attempt, .. } => {
+                self.pids += 1;
+                self.starts.push(unit.clone());
+                let agent = Agent {
+                    state: PaneState::Working,
+                    text: "working".to_owned(),
+                    works_until: Some(self.second + 60),
+                    pid: self.pids,
+                    dead: false,
+                };
+                self.agents.insert(unit.clone(), agent);
+                let outcome = StartOutcome::Opened {
+                    pane: PaneId(format!("%{}", self.pids)),
+                    pid: self.pids,
+                };
+                self.under_way.push((soon, Event::Started { unit, attempt, outcome }));
+            }
+            Action::Stop { unit, attempt, cause } => {
+                self.tell(&format!("{unit} stopped: {cause}"));
+                self.stops.push(unit.clone());
+                self.agents.remove(&unit);
+                let outcome = StopOutcome::Gone { cut: false };
+                self.under_way.push((soon, Event::Stopped { unit, attempt, outcome }));
+            }
+            Action::Type { unit, message, text, .. } => {
+                self.tell(&format!("{unit} is told: {text}"));
+                self.typed.push((unit.clone(), text));
+                let outcome = Typed::Submitted { keys: 1 };
+                self.under_way.push((soon, Event::Typed { unit, message, outcome }));
+            }
+            Action::Report(report) if matches!(report.what, What::Limit | What::Stall) => {
+                let unit = report.unit.as_ref().map_or("fleet", UnitName::as_str).to_owned();
+                self.tell(&format!("{unit}: {}", report.why));
+            }
+            Action::Report(_)
+            | Action::SaveLimit { .. }
+            | Action::ReadWake { .. }
+            | Action::Look
+            | Action::SaveWanted
+            | Action::Answer { .. } => {}
+        }
+    }
+
+    /// Seconds pass while everything is awake.
+    fn pass(&mut self, seconds: i64) {
+        for _ in 0..seconds {
+            self.second += 1;
+            let due: Vec<Event> = self
+                .under_way
+                .extract_if(.., |(at, _)| *at <= self.second)
+                .map(|(_, event)| event)
+                .collect();
+            due.into_iter().for_each(|event| self.hear(event));
+            if self.second % 30 == 0 {
+                self.look();
+            }
+            self.read();
+            self.hear(Event::Tick);
+        }
+    }
+
+    fn until(&mut self, clock: &str) {
+        let (hours, minutes) = clock.split_once(':').expect("HH:MM");
+        let hours: i64 = hours.parse().expect("hours");
+        let minutes: i64 = minutes.parse().expect("minutes");
+        let target = (hours - 9) * 3_600 + minutes * 60;
+        self.pass(target - self.second);
+    }
+
+    /// The lid is closed: both clocks go on, nobody sees it.
+    fn sleep(&mut self, seconds: i64) {
+        self.tell("the machine sleeps");
+        self.second += seconds;
+        self.slept += seconds;
+        self.under_way.iter_mut().for_each(|(at, _)| *at += seconds);
+        self.tell("the machine wakes");
+    }
+
+    fn look(&mut self) {
+        let panes = self.agents.iter().map(|(unit, agent)| {
+            let pane = PaneId(format!("%{}", agent.pid));
+            let seen = if agent.dead {
+                Seen::Dead { death: Death::Exited { status: 1 } }
+            } else {
+                let busy = if agent.state == PaneState::Working { 500 } else { 0 };
+                let awake = u64::try_from(self.second - self.slept).expect("positive");
+                let (cpu_ms, silent_ms) = (Some(awake * busy), Some(600_000));
+                Seen::Alive { pane, pid: agent.pid, programs: None, cpu_ms, silent_ms }
+            };
+            Sighting { unit: unit.clone(), seen }
+        });
+        let event = Event::Looked { server: SERVER, panes: panes.collect() };
+        self.hear(event);
+    }
+
+    /// Every screen that may have changed.
+    fn read(&mut self) {
+        for unit in self.agents.keys().cloned().collect::<Vec<_>>() {
+            let agent = self.agents.get_mut(&unit).expect("listed");
+            if agent.works_until.is_some_and(|until| until <= self.second) {
+                agent.works_until = None;
+                agent.state = PaneState::Idle;
+                agent.text = "idle".to_owned();
+            }
+            if agent.dead {
+                continue;
+            }
+            let known = self.fleet.units[&unit].reading.as_ref();
+            let same = known.is_some_and(|known| {
+                known.state == agent.state && known.evidence[0].text == agent.text
+            });
+            if same && agent.state != PaneState::Working {
+                continue;
+            }
+            let evidence = Evidence {
+                rule: "rule".to_owned(),
+                region: "last_item".to_owned(),
+                text: agent.text.clone(),
+            };
+            let moving = if agent.state == PaneState::Working { self.second } else { 0 };
+            let reading = Reading {
+                state: agent.state,
+                evidence: vec![evidence],
+                cure: None,
+                composer: Composer::Empty,
+                live_hash: u64::try_from(moving).expect("positive")
+                    ^ (agent.text.len() as u64) << 32,
+                marker: None,
+            };
+            let attempt = self.fleet.units[&unit].attempt;
+            self.hear(Event::Read { unit, attempt, reading });
+        }
+    }
+
+    fn limited(&mut self, unit: &str, banner: &str) {
+        let agent = self.agents.get_mut(&name(unit)).expect("it runs");
+        (agent.state, agent.text) = (PaneState::Limited, banner.to_owned());
+        agent.works_until = None;
+    }
+
+    fn works(&mut self, unit: &str, seconds: i64) {
+        let until = self.second + seconds;
+        let agent = self.agents.get_mut(&name(unit)).expect("it runs");
+        (agent.state, agent.text) = (PaneState::Working, "working".to_owned());
+        agent.works_until = Some(until);
+    }
+
+    fn dies(&mut self, unit: &str) {
+        self.agents.get_mut(&name(unit)).expect("it runs").dead = true;
+        self.look();
+    }
+
+    fn ping(&mut self, unit: &str, text: &str) {
+        let draft = Draft {
+            text: text.to_owned(),
+            origin: Origin::Handoff,
+            key: None,
+            expires_at: None,
+            busy_input: false,
+            command: false,
+        };
+        let id = RequestId(format!("{unit} {text}"));
+        let request = Request::Send { unit: name(unit), draft, wait: false };
+        self.hear(Event::Requested { id, request });
+    }
+
+    fn told(&self, unit: &str, text: &str) -> usize {
+        self.typed.iter().filter(|(who, what)| who.as_str() == unit && what == text).count()
+    }
+
+    /// The message that the agent was told last is answered by work or by another banner.
+    fn answers(&mut self, unit: &str, banner: Option<&str>) {
+        match banner {
+            Some(banner) => self.limited(unit, banner),
+            None => self.works(unit, 90),
+        }
+    }
+
+    #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "`expect![…]` reads best in place")]
+    fn check(&mut self, expected: Expect) {
+        expected.assert_eq(&std::mem::take(&mut self.story));
+    }
+}
+
+const PROBE: &str = "Continue where you left off.";
+
+#[test]
+fn a_day_of_limits_takes_one_probe_a_window_and_account_and_no_restart() {
+    let mut day =
+        Day::new(&[("a1", "one"), ("a2", "one"), ("a3", "one"), ("b1", "two"), ("b2", "two")]);
+    let units = ["a1", "a2", "a3", "b1", "b2"];
+    units.iter().for_each(|unit| day.works(unit, 4 * 3_600));
+    let starts = day.starts.len();
+    day.until("11:00");
+    day.limited("a1", "  ⎿  You've hit your 5-hour limit · resets 1pm (Europe/Berlin)");
+    day.until("11:10");
+    day.limited("a2", "5-hour limit reached ∙ resets 1pm");
+    day.until("11:20");
+    let noon = MORNING + 4 * 3_600;
+    day.limited("a3", &format!("Claude AI usage limit reached|{noon}"));
+    day.limited("b1", "■ You’ve hit your usage limit. Try again at 2:20 PM.");
+    day.limited(
+        "b2",
+        "5 hour usage limit reached. It will reset in 1 hour 40 minutes. [retrying in 1h 40m attempt #1]",
+    );
+    for unit in units {
+        day.ping(unit, "a review waits");
+    }
+    day.until("12:50");
+    day.check(expect![[r#""#]]);
+    day.sleep(40 * 60);
+    day.until("13:32");
+    assert_eq!([day.told("a1", PROBE), day.told("a2", PROBE), day.told("a3", PROBE)], [1, 0, 0]);
+    day.answers("a1", Some("  ⎿  You've hit your 5-hour limit · resets 3pm (Europe/Berlin)"));
+    day.works("b2", 120);
+    day.until("14:22");
+    day.check(expect![[r#""#]]);
+    assert_eq!(day.told("b1", PROBE), 1);
+    day.answers("b1", None);
+    day.until("15:02");
+    assert_eq!([day.told("a1", PROBE), day.told("a2", PROBE), day.told("a3", PROBE)], [2, 0, 0]);
+    day.answers("a1", None);
+    day.pass(12);
+    for unit in ["a2", "a3"] {
+        day.until("15:03");
+        assert_eq!(day.told(unit, PROBE), 1, "{unit}");
+        day.works(unit, 100);
+    }
+    day.until("15:06");
+    day.check(expect![[r#""#]]);
+    for unit in units {
+        assert_eq!(day.told(unit, "a review waits"), 1, "{unit}");
+        let window = day.fleet.units[&name(unit)].window.as_ref();
+        assert!(window.is_some_and(|window| !window.is_open()), "{unit}");
+    }
+    let probes: Vec<usize> = units.iter().map(|unit| day.told(unit, PROBE)).collect();
+    assert_eq!(probes, [2, 1, 1, 1, 0]);
+    assert_eq!((day.starts.len(), day.stops.len()), (starts, 0), "nothing was restarted");
+}
+
+#[test]
+fn an_agent_that_dies_while_limited_is_started_at_the_end_and_no_crash_is_counted() {
+    let mut day = Day::new(&[("a", "one")]);
+    day.until("09:10");
+    day.limited("a", "You've hit your 5-hour limit · resets 11am (Europe/Berlin)");
+    day.pass(60);
+    day.dies("a");
+    day.until("11:00");
+    assert_eq!(day.starts.len(), 1, "left alone until its window ends");
+    day.until("11:05");
+    day.check(expect![[r#""#]]);
+    assert_eq!((day.starts.len(), day.typed.len()), (2, 0), "started instead of probed");
+    let unit = &day.fleet.units[&name("a")];
+    assert_eq!(unit.restarts.count(day.now().mono), 0);
+    assert!(unit.is_running() && !unit.is_limited());
+}
+
+#[test]
+fn the_old_banner_arms_nothing_and_a_new_one_does() {
+    let mut day = Day::new(&[("a", "one")]);
+    let banner = "You've hit your 5-hour limit · resets 10am (Europe/Berlin)";
+    day.until("09:10");
+    day.limited("a", banner);
+    day.until("10:05");
+    assert_eq!(day.told("a", PROBE), 1);
+    day.ping("a", "read this");
+    day.until("10:10");
+    // It was never seen to work; the banner stands where it stood.
+    assert_eq!(day.told("a", "read this"), 1, "what was held is delivered");
+    day.works("a", 60);
+    day.until("10:20");
+    day.limited("a", "You've hit your 5-hour limit · resets 3pm (Europe/Berlin)");
+    day.until("10:30");
+    assert!(day.fleet.units[&name("a")].is_limited());
+    assert_eq!(day.told("a", PROBE), 1);
+}
+
+#[test]
+fn an_idle_agent_is_nudged_then_restarted_with_its_conversation_then_with_a_new_one() {
+    let mut day = Day::new(&[("a", "one")]);
+    day.until("12:30");
+    day.check(expect![[r#""#]]);
+    assert_eq!(
+        day.fleet.units[&name("a")].restarts.count(day.now().mono),
+        0,
+        "no crash is counted"
+    );
+}
+
+#[test]
+fn work_after_the_nudge_ends_the_stall_and_a_sleeping_machine_is_no_idle_agent() {
+    let mut day = Day::new(&[("a", "one")]);
+    day.until("09:03");
+    day.sleep(8 * 3_600);
+    day.pass(120);
+    assert_eq!((day.typed.len(), day.stops.len()), (0, 0), "asleep is not idle");
+    day.pass(600);
+    assert_eq!(day.typed.len(), 1, "the nudge");
+    day.works("a", 60);
+    day.pass(120);
+    assert_eq!(day.fleet.units[&name("a")].stall.doublings, 0);
+    assert_eq!(day.stops.len(), 0);
+    day.check(expect![[r#""#]]);
+}
+
+#[test]
+fn an_overloaded_provider_is_asked_again_ever_more_rarely_and_nothing_is_restarted() {
+    let mut day = Day::new(&[("a", "one")]);
+    day.until("09:10");
+    day.typed.clear();
+    let agent = day.agents.get_mut(&name("a")).expect("it runs");
+    (agent.state, agent.text) = (PaneState::Overloaded, "529 Overloaded".to_owned());
+    day.until("12:00");
+    day.check(expect![[r#""#]]);
+    assert_eq!(day.stops.len(), 0);
+}
+
+#[test]
+fn a_limited_agent_goes_on_with_its_fallback_and_comes_back() {
+    let mut day = Day::new(&[("a", "one")]);
+    let mut with = spec("a", "one");
+    with.habits.fallback_account = Some("other".to_owned());
+    let settings = day.fleet.settings.clone();
+    day.hear(Event::Configured {
+        units: vec![with],
+        wanted: BTreeSet::from([name("a")]),
+        settings,
+    });
+    day.limited("a", "You've hit your 5-hour limit · resets 10am (Europe/Berlin)");
+    day.pass(30);
+    assert!(day.fleet.units[&name("a")].away.is_some());
+    day.works("a", 50 * 60);
+    day.until("10:20");
+    day.check(expect![[r#""#]]);
+    assert!(day.fleet.units[&name("a")].away.is_none());
+    assert_eq!((day.starts.len(), day.told("a", PROBE)), (3, 0));
+}
+
+#[test]
+fn a_wake_comes_one_interval_after_the_start_and_once_when_it_was_held() {
+    let mut day = Day::new(&[("a", "one")]);
+    let mut with = spec("a", "one");
+    with.care = Care::Heal;
+    with.habits.wake_every_ms = Some(3_600_000);
+    let settings = day.fleet.settings.clone();
+    day.hear(Event::Configured {
+        units: vec![with],
+        wanted: BTreeSet::from([name("a")]),
+        settings,
+    });
+    let wake = |day: &mut Day| {
+        let text = Ok("look around".to_owned());
+        day.hear(Event::WakeText { unit: name("a"), text });
+    };
+    day.until("09:59");
+    wake(&mut day);
+    assert_eq!(day.told("a", "look around"), 0, "not before its time");
+    day.until("10:01");
+    wake(&mut day);
+    wake(&mut day);
+    day.pass(5);
+    assert_eq!(day.told("a", "look around"), 1);
+    day.works("a", 3 * 3_600);
+    day.until("11:02");
+    wake(&mut day);
+    day.until("12:03");
+    wake(&mut day);
+    day.until("13:30");
+    assert_eq!(day.told("a", "look around"), 2, "two that were held are one");
+    let id = MessageId(2);
+    assert!(day.fleet.newest_message > id);
+}
