@@ -331,9 +331,15 @@ fn a_day_of_limits_takes_one_probe_a_window_and_account_and_no_restart() {
         day.ping(unit, "a review waits");
     }
     day.until("12:50");
-    day.check(expect![[r#""#]]);
+    day.check(expect![[r#"
+        11:00:01 a1: 5-hour limit, until 2026-11-21 12:00:00 UTC (in 1 h 59 min)
+        11:10:01 a2: 5-hour limit, until 2026-11-21 12:00:00 UTC (in 1 h 49 min)
+        11:20:01 a3: usage limit, until 2026-11-21 12:00:00 UTC (in 1 h 39 min)
+        11:20:01 b1: usage limit, until 2026-11-21 13:20:00 UTC (in 2 h 59 min)
+        11:20:01 b2: 5-hour limit, until 2026-11-21 12:00:01 UTC (in 1 h 40 min)
+    "#]]);
     day.sleep(40 * 60);
-    day.until("13:32");
+    day.pass(20);
     assert_eq!([day.told("a1", PROBE), day.told("a2", PROBE), day.told("a3", PROBE)], [1, 0, 0]);
     day.answers("a1", Some("  ⎿  You've hit your 5-hour limit · resets 3pm (Europe/Berlin)"));
     day.works("b2", 120);
@@ -365,6 +371,7 @@ fn a_day_of_limits_takes_one_probe_a_window_and_account_and_no_restart() {
 #[test]
 fn an_agent_that_dies_while_limited_is_started_at_the_end_and_no_crash_is_counted() {
     let mut day = Day::new(&[("a", "one")]);
+    day.works("a", 3_600);
     day.until("09:10");
     day.limited("a", "You've hit your 5-hour limit · resets 11am (Europe/Berlin)");
     day.pass(60);
@@ -372,7 +379,13 @@ fn an_agent_that_dies_while_limited_is_started_at_the_end_and_no_crash_is_counte
     day.until("11:00");
     assert_eq!(day.starts.len(), 1, "left alone until its window ends");
     day.until("11:05");
-    day.check(expect![[r#""#]]);
+    day.check(expect![[r#"
+        09:06:30 a: idle for 5 min without CPU: it is nudged
+        09:06:30 a is told: You have been idle for a while. Continue with your task, or say in a last line WAITING-UNTIL: TIME (as ISO 8601) that you wait on purpose.
+        09:10:01 a: 5-hour limit, until 2026-11-21 10:00:00 UTC (in 1 h 49 min)
+        11:01:46 a: it works again after the nudge
+        11:01:56 a: 5-hour limit over: the probe was answered
+    "#]]);
     assert_eq!((day.starts.len(), day.typed.len()), (2, 0), "started instead of probed");
     let unit = &day.fleet.units[&name("a")];
     assert_eq!(unit.restarts.count(day.now().mono), 0);
@@ -403,7 +416,70 @@ fn the_old_banner_arms_nothing_and_a_new_one_does() {
 fn an_idle_agent_is_nudged_then_restarted_with_its_conversation_then_with_a_new_one() {
     let mut day = Day::new(&[("a", "one")]);
     day.until("12:30");
-    day.check(expect![[r#""#]]);
+    day.check(expect![[r#"
+        09:06:30 a: idle for 5 min without CPU: it is nudged
+        09:06:30 a is told: You have been idle for a while. Continue with your task, or say in a last line WAITING-UNTIL: TIME (as ISO 8601) that you wait on purpose.
+        09:16:30 a: idle for 10 min without CPU: restarted with its conversation
+        09:16:30 a stopped: idle for 10 min without CPU: restarted with its conversation
+        09:16:32 a: it works again after its restart
+        09:23:00 a: idle for 5 min without CPU: it is nudged
+        09:23:00 a is told: You have been idle for a while. Continue with your task, or say in a last line WAITING-UNTIL: TIME (as ISO 8601) that you wait on purpose.
+        09:33:00 a: idle for 10 min without CPU: restarted with its conversation
+        09:33:00 a stopped: idle for 10 min without CPU: restarted with its conversation
+        09:33:02 a: it works again after its restart
+        09:39:30 a: idle for 5 min without CPU: it is nudged
+        09:39:30 a is told: You have been idle for a while. Continue with your task, or say in a last line WAITING-UNTIL: TIME (as ISO 8601) that you wait on purpose.
+        09:49:30 a: idle for 10 min without CPU: restarted with its conversation
+        09:49:30 a stopped: idle for 10 min without CPU: restarted with its conversation
+        09:49:32 a: it works again after its restart
+        09:56:00 a: idle for 5 min without CPU: it is nudged
+        09:56:00 a is told: You have been idle for a while. Continue with your task, or say in a last line WAITING-UNTIL: TIME (as ISO 8601) that you wait on purpose.
+        10:06:00 a: idle for 10 min without CPU: restarted with its conversation
+        10:06:00 a stopped: idle for 10 min without CPU: restarted with its conversation
+        10:06:02 a: it works again after its restart
+        10:12:30 a: idle for 5 min without CPU: it is nudged
+        10:12:30 a is told: You have been idle for a while. Continue with your task, or say in a last line WAITING-UNTIL: TIME (as ISO 8601) that you wait on purpose.
+        10:22:30 a: idle for 10 min without CPU: restarted with its conversation
+        10:22:30 a stopped: idle for 10 min without CPU: restarted with its conversation
+        10:22:32 a: it works again after its restart
+        10:29:00 a: idle for 5 min without CPU: it is nudged
+        10:29:00 a is told: You have been idle for a while. Continue with your task, or say in a last line WAITING-UNTIL: TIME (as ISO 8601) that you wait on purpose.
+        10:39:00 a: idle for 10 min without CPU: restarted with its conversation
+        10:39:00 a stopped: idle for 10 min without CPU: restarted with its conversation
+        10:39:02 a: it works again after its restart
+        10:45:30 a: idle for 5 min without CPU: it is nudged
+        10:45:30 a is told: You have been idle for a while. Continue with your task, or say in a last line WAITING-UNTIL: TIME (as ISO 8601) that you wait on purpose.
+        10:55:30 a: idle for 10 min without CPU: restarted with its conversation
+        10:55:30 a stopped: idle for 10 min without CPU: restarted with its conversation
+        10:55:32 a: it works again after its restart
+        11:02:00 a: idle for 5 min without CPU: it is nudged
+        11:02:00 a is told: You have been idle for a while. Continue with your task, or say in a last line WAITING-UNTIL: TIME (as ISO 8601) that you wait on purpose.
+        11:12:00 a: idle for 10 min without CPU: restarted with its conversation
+        11:12:00 a stopped: idle for 10 min without CPU: restarted with its conversation
+        11:12:02 a: it works again after its restart
+        11:18:30 a: idle for 5 min without CPU: it is nudged
+        11:18:30 a is told: You have been idle for a while. Continue with your task, or say in a last line WAITING-UNTIL: TIME (as ISO 8601) that you wait on purpose.
+        11:28:30 a: idle for 10 min without CPU: restarted with its conversation
+        11:28:30 a stopped: idle for 10 min without CPU: restarted with its conversation
+        11:28:32 a: it works again after its restart
+        11:35:00 a: idle for 5 min without CPU: it is nudged
+        11:35:00 a is told: You have been idle for a while. Continue with your task, or say in a last line WAITING-UNTIL: TIME (as ISO 8601) that you wait on purpose.
+        11:45:00 a: idle for 10 min without CPU: restarted with its conversation
+        11:45:00 a stopped: idle for 10 min without CPU: restarted with its conversation
+        11:45:02 a: it works again after its restart
+        11:51:30 a: idle for 5 min without CPU: it is nudged
+        11:51:30 a is told: You have been idle for a while. Continue with your task, or say in a last line WAITING-UNTIL: TIME (as ISO 8601) that you wait on purpose.
+        12:01:30 a: idle for 10 min without CPU: restarted with its conversation
+        12:01:30 a stopped: idle for 10 min without CPU: restarted with its conversation
+        12:01:32 a: it works again after its restart
+        12:08:00 a: idle for 5 min without CPU: it is nudged
+        12:08:00 a is told: You have been idle for a while. Continue with your task, or say in a last line WAITING-UNTIL: TIME (as ISO 8601) that you wait on purpose.
+        12:18:00 a: idle for 10 min without CPU: restarted with its conversation
+        12:18:00 a stopped: idle for 10 min without CPU: restarted with its conversation
+        12:18:02 a: it works again after its restart
+        12:24:30 a: idle for 5 min without CPU: it is nudged
+        12:24:30 a is told: You have been idle for a while. Continue with your task, or say in a last line WAITING-UNTIL: TIME (as ISO 8601) that you wait on purpose.
+    "#]]);
     assert_eq!(
         day.fleet.units[&name("a")].restarts.count(day.now().mono),
         0,
@@ -424,18 +500,40 @@ fn work_after_the_nudge_ends_the_stall_and_a_sleeping_machine_is_no_idle_agent()
     day.pass(120);
     assert_eq!(day.fleet.units[&name("a")].stall.doublings, 0);
     assert_eq!(day.stops.len(), 0);
-    day.check(expect![[r#""#]]);
+    day.check(expect![[r#"
+        09:03:00 the machine sleeps
+        17:03:00 the machine wakes
+        17:08:30 a: idle for 6 min without CPU: it is nudged
+        17:08:30 a is told: You have been idle for a while. Continue with your task, or say in a last line WAITING-UNTIL: TIME (as ISO 8601) that you wait on purpose.
+        17:15:01 a: it works again after the nudge
+    "#]]);
 }
 
 #[test]
 fn an_overloaded_provider_is_asked_again_ever_more_rarely_and_nothing_is_restarted() {
     let mut day = Day::new(&[("a", "one")]);
+    day.works("a", 3_600);
     day.until("09:10");
     day.typed.clear();
     let agent = day.agents.get_mut(&name("a")).expect("it runs");
     (agent.state, agent.text) = (PaneState::Overloaded, "529 Overloaded".to_owned());
     day.until("12:00");
-    day.check(expect![[r#""#]]);
+    day.check(expect![[r#"
+        09:06:30 a: idle for 5 min without CPU: it is nudged
+        09:06:30 a is told: You have been idle for a while. Continue with your task, or say in a last line WAITING-UNTIL: TIME (as ISO 8601) that you wait on purpose.
+        09:12:01 a: its provider was overloaded: try 1, the next in 4 min
+        09:12:01 a is told: Continue where you left off.
+        09:16:01 a: its provider was overloaded: try 2, the next in 8 min
+        09:16:01 a is told: Continue where you left off.
+        09:24:01 a: its provider was overloaded: try 3, the next in 16 min
+        09:24:01 a is told: Continue where you left off.
+        09:40:01 a: its provider was overloaded: try 4, the next in 32 min
+        09:40:01 a is told: Continue where you left off.
+        10:12:01 a: its provider was overloaded: try 5, the next in 1 h
+        10:12:01 a is told: Continue where you left off.
+        11:12:01 a: its provider was overloaded: try 6, the next in 1 h
+        11:12:01 a is told: Continue where you left off.
+    "#]]);
     assert_eq!(day.stops.len(), 0);
 }
 
@@ -443,6 +541,7 @@ fn an_overloaded_provider_is_asked_again_ever_more_rarely_and_nothing_is_restart
 fn a_limited_agent_goes_on_with_its_fallback_and_comes_back() {
     let mut day = Day::new(&[("a", "one")]);
     let mut with = spec("a", "one");
+    with.care = Care::Heal;
     with.habits.fallback_account = Some("other".to_owned());
     let settings = day.fleet.settings.clone();
     day.hear(Event::Configured {
@@ -455,7 +554,19 @@ fn a_limited_agent_goes_on_with_its_fallback_and_comes_back() {
     assert!(day.fleet.units[&name("a")].away.is_some());
     day.works("a", 50 * 60);
     day.until("10:20");
-    day.check(expect![[r#""#]]);
+    day.check(expect![[r#"
+        09:00:06 a: 5-hour limit, until 2026-11-21 09:00:00 UTC (in 59 min)
+        09:00:06 a stopped: 5-hour limit: it goes on with its fallback
+        09:56:00 a: idle for 5 min without CPU: it is nudged
+        09:56:00 a is told: You have been idle for a while. Continue with your task, or say in a last line WAITING-UNTIL: TIME (as ISO 8601) that you wait on purpose.
+        10:01:45 a stopped: 5-hour limit over: back from its fallback
+        10:01:47 a: it works again after the nudge
+        10:08:00 a: idle for 5 min without CPU: it is nudged
+        10:08:00 a is told: You have been idle for a while. Continue with your task, or say in a last line WAITING-UNTIL: TIME (as ISO 8601) that you wait on purpose.
+        10:18:00 a: idle for 10 min without CPU: restarted with its conversation
+        10:18:00 a stopped: idle for 10 min without CPU: restarted with its conversation
+        10:18:02 a: it works again after its restart
+    "#]]);
     assert!(day.fleet.units[&name("a")].away.is_none());
     assert_eq!((day.starts.len(), day.told("a", PROBE)), (3, 0));
 }

@@ -377,15 +377,17 @@ impl Sim {
 
     /// Wakes the loop at the next deadline, and looks again soon while anything is unsettled.
     fn plan(&mut self, tick: bool, looks: bool) {
-        if let Some(Mono(at)) = wake::next(&self.fleet, self.now()) {
-            let late = at <= self.world.mono;
+        // The real loop ticks every second; a long gap is taken for sleep.
+        let mut at = self.world.mono + TICK_EVERY;
+        if let Some(Mono(next)) = wake::next(&self.fleet, self.now()) {
+            let late = next <= self.world.mono;
             let spins = late && tick && !looks;
             self.ensure(!spins, || "a tick changed nothing and asks for another at once".into());
-            let at = if late { self.world.mono + 1_000 } else { at };
-            if at < self.tick_at || self.tick_at < self.world.mono {
-                self.tick_at = at;
-                self.push(at, Happening::Tick(self.epoch));
-            }
+            at = at.min(if late { self.world.mono + 1_000 } else { next });
+        }
+        if at < self.tick_at || self.tick_at < self.world.mono {
+            self.tick_at = at;
+            self.push(at, Happening::Tick(self.epoch));
         }
         let settled = self.fleet.sight == Sight::Clear
             && self.fleet.units.values().all(|unit| match &unit.life {
@@ -397,12 +399,6 @@ impl Sim {
                 Life::Starting { .. } | Life::Stopping { .. } => false,
                 Life::Dead { restart_at, .. } => restart_at.is_none(),
             });
-        // The real loop ticks every second; a long gap is taken for sleep.
-        let soon = self.world.mono + TICK_EVERY;
-        if self.tick_at < self.world.mono || self.tick_at > soon {
-            self.tick_at = soon;
-            self.push(soon, Happening::Tick(self.epoch));
-        }
         let at = self.world.mono + if settled { LOOK_EVERY } else { LOOK_SOON };
         if at < self.look_at || self.look_at <= self.world.mono {
             self.look_at = at;
@@ -651,7 +647,8 @@ impl Sim {
                 self.world.nothing_known();
             }
             Happening::Tick(epoch) => {
-                if epoch == self.epoch {
+                // One that another, earlier one took the place of is not heard.
+                if epoch == self.epoch && at >= self.tick_at {
                     self.tick_at = u64::MAX;
                     self.deliver(Event::Tick);
                 }
