@@ -24,6 +24,8 @@ pub fn duration(value: Duration) -> String {
         pair(hours, "h", minutes, "min")
     } else if minutes > 0 {
         format!("{minutes} min")
+    } else if seconds == 0 && !value.is_zero() {
+        format!("{} ms", value.as_millis().max(1))
     } else {
         format!("{seconds} s")
     }
@@ -40,5 +42,6 @@ mod tests {
             [say(0), say(59), say(60), say(4_320), say(90_000), say(86_400)],
             ["0 s", "59 s", "1 min", "1 h 12 min", "1 d 1 h", "1 d"]
         );
+        assert_eq!(duration(Duration::from_micros(200_400)), "200 ms");
     }
 }

@@ -28,6 +28,8 @@ use crate::sys::{clock, process};
 
 /// Between two looks at tmux: one round trip, and screens only where something was printed.
 const GLANCE: Duration = Duration::from_secs(1);
+/// The same while every agent has been quiet for a while; deaths and requests wake the loop anyway.
+const GLANCE_QUIET: Duration = Duration::from_secs(3);
 /// A predecessor that hands over, or an `up` that still acts, is waited for this long.
 const TAKE_OVER_WITHIN: Duration = Duration::from_secs(60);
 /// A watchdog that did not take its lock within this time is not coming.
@@ -200,9 +202,11 @@ impl Loop {
             self.engine.look_deep();
         }
         if now >= self.glance_at {
-            self.glance_at = now.plus(GLANCE);
             self.engine.glance();
+            let pause = if self.engine.is_quiet(now) { GLANCE_QUIET } else { GLANCE };
+            self.glance_at = now.plus(pause);
             self.engine.type_kickoffs();
+            self.engine.notify();
         }
         if now >= self.requests_at {
             self.requests_at = now.plus(self.requests_every);

@@ -195,7 +195,7 @@ fn plan_start(unit: &mut Unit, death: &Death, ctx: Ctx<'_>, out: &mut Vec<Action
         }
         Next::Exhausted { count, .. } => {
             let why = format!(
-                "restarted {count} times within an hour, last because {}; `ao restart {}` tries again",
+                "restarted {count} times within an hour, last: {}; `ao restart {}` tries again",
                 death.words(),
                 unit.spec.name
             );
@@ -402,7 +402,7 @@ fn replace(unit: &mut Unit, cause: &str, now: Now, out: &mut Vec<Action>) {
     match unit.restarts.next(now.mono, unit.spec.max_restarts, seed(unit)) {
         Next::At(at) => stop(unit, Then::RestartAt { at }, cause, now, out),
         Next::Exhausted { count, .. } => {
-            let why = format!("restarted {count} times within an hour, last because {cause}");
+            let why = format!("restarted {count} times within an hour, last: {cause}");
             stop(unit, Then::Fail, &why, now, out);
         }
     }

@@ -330,7 +330,7 @@ fn restarts_wait_longer_each_time_and_end_after_the_allowed_number() {
                 a: started: pane %4, pid 4
             42 s looked
                 a: died: exited with status 1 after 1 s
-                a: failed: restarted 3 times within an hour, last because exited with status 1; `ao restart a` tries again (!)
+                a: failed: restarted 3 times within an hour, last: exited with status 1; `ao restart a` tries again (!)
             43 s requested
                 a: starting: asked for by `ao restart`
                 START a 5
@@ -513,13 +513,13 @@ fn a_mass_death_is_believed_at_the_second_look_and_healed_one_by_one() {
                 fleet: mass death: 5 of 5 units are dead in two looks 5 s apart; the tmux server (pid 9) lives; restarting them one by one (!)
                 a: died: its session is gone after 16 s
                 b: died: its session is gone after 16 s
-                b: restart planned: its session is gone; next start in 0 s
+                b: restart planned: its session is gone; next start in 200 ms
                 c: died: its session is gone after 16 s
-                c: restart planned: its session is gone; next start in 0 s
+                c: restart planned: its session is gone; next start in 400 ms
                 d: died: its session is gone after 16 s
-                d: restart planned: its session is gone; next start in 0 s
+                d: restart planned: its session is gone; next start in 600 ms
                 e: died: its session is gone after 16 s
-                e: restart planned: its session is gone; next start in 0 s
+                e: restart planned: its session is gone; next start in 800 ms
                 a: starting: its session is gone
                 START a 1
                 next at 16200 ms
@@ -703,7 +703,7 @@ fn a_wanted_unit_that_goes_missing_again_and_again_meets_the_restart_limit() {
                 a: stop failed: tmux did not answer (!)
                 LOOK
             6 s looked
-                a: failed: restarted 3 times within an hour, last because its session is gone; `ao restart a` tries again (!)
+                a: failed: restarted 3 times within an hour, last: its session is gone; `ao restart a` tries again (!)
         "#]],
     );
 }

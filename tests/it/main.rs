@@ -15,6 +15,7 @@ mod init;
 mod launcher;
 mod layers;
 mod limit_day;
+mod queue;
 mod schemas;
 mod screens;
 mod screens_composed;

@@ -3,10 +3,12 @@
 //! One round trip tells of every pane; another captures only those that printed something.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::{Engine, find_pane};
 use crate::backend::Backend;
 use crate::base::name::{PaneId, UnitName};
+use crate::base::now::Mono;
 use crate::run::sight;
 use crate::run::units::Tag;
 use crate::screen::capture::Screen;
@@ -22,6 +24,9 @@ use crate::sys::{clock, process};
 /// How often the server is woken for the exit status of a dead pane; one that it never learns is
 /// shown as unexplained.
 const STATUS_NUDGES_MAX: u32 = 3;
+
+/// A screen that stood still this long is not expected to move in the next second.
+const QUIET_AFTER: Duration = Duration::from_secs(10);
 
 /// What the last capture of a unit's pane was of.
 #[derive(Debug, Clone, Copy)]
@@ -132,6 +137,31 @@ impl Engine {
             let Some(reading) = self.read_text(&name, &capture.text, &facts) else { continue };
             self.feed(Event::Read { unit: name, attempt, reading });
         }
+    }
+
+    /// Nothing works, starts, waits to be typed or moved its screen lately.
+    pub fn is_quiet(&self, now: Mono) -> bool {
+        let running = self
+            .fleet
+            .units
+            .values()
+            .filter(|unit| unit.is_running() && unit.spec.kind != UnitKind::Service);
+        running.into_iter().all(|unit| {
+            unit.outbox.is_empty()
+                && unit.reading.as_ref().is_some_and(|known| {
+                    now.since(known.active_at) >= QUIET_AFTER
+                        && match known.state {
+                            PaneState::Working | PaneState::Starting | PaneState::Fatal => false,
+                            PaneState::Idle
+                            | PaneState::Waiting
+                            | PaneState::Limited
+                            | PaneState::Overloaded
+                            | PaneState::Dead
+                            | PaneState::Done
+                            | PaneState::Unknown => true,
+                        }
+                })
+        })
     }
 
     /// Captures and reads one pane now.

@@ -25,6 +25,7 @@ use self::messages::Typing;
 pub use self::messages::typed_text;
 use self::starting::Opening;
 use super::journal::Journal;
+use super::notify::Notifier;
 use super::prepare::Overrides;
 use super::project::Project;
 use super::recorder::Recorder;
@@ -58,6 +59,7 @@ pub struct Engine {
     pub answers: Vec<Answer>,
     tmux: Box<dyn Tmux>,
     journal: Journal,
+    notifier: Notifier,
     recorder: Recorder,
     project: String,
     handle: Project,
@@ -102,6 +104,7 @@ impl Engine {
         let now = clock::now();
         let store = parts.project.store.clone();
         let journal = Journal::new(store.events());
+        let notify_store = store.clone();
         let recorder = Recorder::new(store.log_dir());
         let loaded = store.snapshot(now);
         let mut fleet = match loaded.value {
@@ -125,6 +128,7 @@ impl Engine {
             answers: Vec::new(),
             tmux: parts.tmux,
             journal,
+            notifier: Notifier::new(notify_store, now),
             recorder,
             kickoffs: BTreeSet::new(),
             typed,
@@ -234,9 +238,7 @@ impl Engine {
                 | Action::Answer { .. } => None,
             })
             .collect();
-        for report in reports.iter().filter(|report| report.notify) {
-            super::notify::send(&self.config, report, now);
-        }
+        self.notifier.take(&self.config, &reports, self.tmux.as_mut(), now);
         self.journal.append(&reports, now);
         let due = now.mono.since(self.saved_at) >= SNAPSHOT_EVERY;
         if !actions.is_empty() || (self.unsaved && due) {
@@ -255,6 +257,7 @@ impl Engine {
             boot: process::boot_id(),
             saved: now,
             watchdog: self.heartbeat.clone(),
+            notify_problem: self.notifier.problem.clone(),
             fleet: self.fleet.clone(),
         };
         if let Err(error) = self.store.save_snapshot(&snapshot) {
@@ -271,10 +274,23 @@ impl Engine {
             self.would(report, now);
             return;
         }
-        if notify {
-            super::notify::send(&self.config, &report, now);
+        let reports = [report];
+        self.notifier.take(&self.config, &reports, self.tmux.as_mut(), now);
+        self.journal.append(&reports, now);
+    }
+
+    /// Tells people what was kept for later, and hears how telling them went.
+    pub fn notify(&mut self) {
+        let now = clock::now();
+        for why in self.notifier.tick(&self.config, self.tmux.as_mut(), now) {
+            // Not to be told by the notifier that has just failed.
+            self.report(None, What::Watchdog, &why, false);
         }
-        self.journal.append(&[report], now);
+    }
+
+    /// Waits for notifications under way: a process that ends would end them with it.
+    pub fn settle_notices(&mut self, limit: Duration) {
+        self.notifier.settle(self.tmux.as_mut(), limit);
     }
 
     /// A line in the event log that no decision made.
