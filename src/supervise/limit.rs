@@ -514,13 +514,12 @@ fn member(
 ) -> Option<AgentWindow> {
     let turn = match window.phase {
         Phase::Quiet if can_go(unit) => Turn::Waits,
-        Phase::Quiet => return None,
         Phase::Probed { at } => Turn::Probed { at },
         // Only what worked after this window was armed says anything about it.
         Phase::Released { at, worked: true } if Some(at) > whose.armed_at => {
             Turn::Runs { since: at }
         }
-        Phase::Released { .. } => return None,
+        Phase::Quiet | Phase::Released { .. } => return None,
     };
     let itself = window.continues_itself && !window.dead;
     let due = if itself { window.stuck_at() } else { window.due(settings) };

@@ -337,14 +337,12 @@ fn a_message_arrives_once_and_a_dead_agent_gets_none() {
 /// An agent that plays a scenario and writes down what it got.
 fn playing(fleet: &Fleet, settings: &str, scenario: &str) {
     fleet.write("scenario", scenario);
-    let blocks = format!(
-        "[backend.honest]\npreset = \"demo\"\nstall_idle = 2\nlog_grace = 0\n\
-         bin = \"{{ao}} demo-agent --name {{name}} --kickoff {{kickoff}} --truth DIR/truth \
+    let blocks = "[backend.honest]\npreset = \"demo\"\nstall_idle = 2\nlog_grace = 0\n\
+         bin = \"{ao} demo-agent --name {name} --kickoff {kickoff} --truth DIR/truth \
          --scenario DIR/scenario\"\n\n\
          [[agent]]\nname = \"one\"\nkind = \"persistent\"\nbackend = \"honest\"\n\
-         watch = \"heal+stall\"\nprompt = \"count to three\"\n"
-    );
-    let config = fleet.config(&blocks);
+         watch = \"heal+stall\"\nprompt = \"count to three\"\n";
+    let config = fleet.config(blocks);
     fleet.write(
         "agents.toml",
         config.replace("stop_grace = 1", &format!("stop_grace = 1\n{settings}")),
@@ -388,7 +386,7 @@ fn now_s() -> i64 {
 #[test]
 fn an_agent_that_hangs_is_nudged_restarted_and_restarted_anew() {
     let fleet = Fleet::new("");
-    playing(&fleet, "", "ready\nhang\nnext\nready\nhang\nnext\nready\nidle 1000s\n");
+    playing(&fleet, "", "ready\nidle 1s\nhang\nnext\nready\nidle 1s\nhang\nnext\nready\n");
     fleet.well(&["up"]);
     for restarts in 1..=2 {
         fleet.until("the next step is taken", |status| {
@@ -422,7 +420,9 @@ fn a_dry_run_says_what_it_would_do_and_does_nothing() {
             .any(|why| why.contains("dry run: would be"))
             .then_some(())
     });
-    kill(child.id());
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = pid.expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains("one: starting: would be started"), "{said}");

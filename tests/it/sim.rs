@@ -741,6 +741,8 @@ impl Sim {
                 process.limit = None;
             }
         }
+        self.configure();
+        self.look();
         // Who is down for his limit would come back at its end only.
         let limited: BTreeSet<UnitName> = self
             .fleet
@@ -752,8 +754,6 @@ impl Sim {
         if !limited.is_empty() {
             self.ask(Request::Restart { units: limited, fresh: false });
         }
-        self.configure();
-        self.look();
         self.run_until(self.world.mono + 25 * MINUTE);
         let owed = self.pending.keys().next();
         self.ensure(owed.is_none() && self.fleet.owed.is_empty(), || {

@@ -59,7 +59,9 @@ impl Engine {
         let Some(dry) = &mut self.dry else { return };
         let unit = report.unit.as_ref().map_or("fleet", |unit| unit.as_str());
         let line = format!("{unit}: {}: {}", report.what.word(), report.why);
-        if !dry.said.insert(line.clone()) {
+        // The same again, a look later: only the times in it differ.
+        let timeless = line.chars().filter(|letter| !letter.is_ascii_digit()).collect();
+        if !dry.said.insert(timeless) {
             return;
         }
         dry.lines.push(line);

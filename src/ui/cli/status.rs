@@ -138,7 +138,7 @@ fn row(unit: &UnitStatus, now: Now) -> Vec<(String, Tone)> {
         state.push_str(" (config changed)");
     }
     if let Some(until) = unit.limited_until.as_deref().and_then(ahead(now)) {
-        state.push_str(&format!(" ({until} left)"));
+        state.extend([" (", &until, " left)"]);
     }
     if unit.on_fallback {
         state.push_str(" (on its fallback)");

@@ -150,9 +150,10 @@ impl World {
                         pane: process.pane.clone(),
                         pid: process.pid,
                         programs: Some(vec!["sh".to_owned(), program.to_owned()]),
-                        cpu_ms: Some(match process.state {
-                            PaneState::Working => self.mono / 2,
-                            _ => process.cpu_ms,
+                        cpu_ms: Some(if process.state == PaneState::Working {
+                            self.mono / 2
+                        } else {
+                            process.cpu_ms
                         }),
                         silent_ms: Some(600_000),
                     }
