@@ -147,6 +147,9 @@ impl Day {
             }
             Action::Type { unit, message, text, .. } => {
                 self.tell(&format!("{unit} is told: {text}"));
+                if text == PING {
+                    self.works(unit.as_str(), 3 * 3_600);
+                }
                 self.typed.push((unit.clone(), text));
                 let outcome = Typed::Submitted { keys: 1 };
                 self.under_way.push((soon, Event::Typed { unit, message, outcome }));
@@ -301,6 +304,8 @@ impl Day {
 }
 
 const PROBE: &str = "Continue where you left off.";
+/// What agents go to work on.
+const PING: &str = "a review waits";
 
 #[test]
 fn a_day_of_limits_takes_one_probe_a_window_and_account_and_no_restart() {
@@ -318,13 +323,13 @@ fn a_day_of_limits_takes_one_probe_a_window_and_account_and_no_restart() {
     day.until("11:20");
     let noon = MORNING + 4 * 3_600;
     day.limited("a3", &format!("Claude AI usage limit reached|{noon}"));
-    day.limited("b1", "■ You’ve hit your usage limit. Try again at 2:20 PM.");
+    day.limited("b1", "■ You’ve hit your usage limit. Try again at 1:20 PM.");
     day.limited(
         "b2",
         "5 hour usage limit reached. It will reset in 1 hour 40 minutes. [retrying in 1h 40m attempt #1]",
     );
     for unit in units {
-        day.ping(unit, "a review waits");
+        day.ping(unit, PING);
     }
     day.until("12:50");
     day.check(expect![[r"
@@ -340,11 +345,11 @@ fn a_day_of_limits_takes_one_probe_a_window_and_account_and_no_restart() {
     assert_eq!([day.told("a1", PROBE), day.told("a2", PROBE), day.told("a3", PROBE)], [0, 0, 1]);
     let three = MORNING + 6 * 3_600;
     day.limited("a3", &format!("Claude AI usage limit reached|{three}"));
+    assert_eq!([day.told("b1", PROBE), day.told("b2", PROBE)], [1, 0]);
+    day.works("b1", 90);
     day.works("b2", 120);
     day.until("14:22");
     day.check(expect![[r""]]);
-    assert_eq!(day.told("b1", PROBE), 1);
-    day.works("b1", 90);
     day.until("15:01");
     assert_eq!([day.told("a1", PROBE), day.told("a2", PROBE), day.told("a3", PROBE)], [1, 0, 1]);
     day.works("a1", 90);
@@ -355,7 +360,7 @@ fn a_day_of_limits_takes_one_probe_a_window_and_account_and_no_restart() {
     day.until("15:06");
     day.check(expect![[r""]]);
     for unit in units {
-        assert_eq!(day.told(unit, "a review waits"), 1, "{unit}");
+        assert_eq!(day.told(unit, PING), 1, "{unit}");
         let window = day.fleet.units[&name(unit)].window.as_ref();
         assert!(window.is_some_and(|window| !window.is_open()), "{unit}");
     }
@@ -471,14 +476,10 @@ fn an_overloaded_provider_is_asked_again_ever_more_rarely_and_nothing_is_restart
         09:24:01 a is told: Continue where you left off.
         09:40:01 a: its provider was overloaded: try 4, the next in 32 min
         09:40:01 a is told: Continue where you left off.
-        10:05:05 a: idle for 5 min without CPU: it is nudged
-        10:05:05 a is told: You have been idle for a while. Continue with your task, or say in a last line WAITING-UNTIL: TIME (as ISO 8601) that you wait on purpose.
-        10:15:05 a: idle for 10 min without CPU: restarted with its conversation
-        10:15:05 a stopped: idle for 10 min without CPU: restarted with its conversation
-        10:36:06 a: idle for 20 min without CPU: restarted with a new conversation
-        10:36:06 a stopped: idle for 20 min without CPU: restarted with a new conversation
-        11:17:07 a: idle for 40 min without CPU: restarted with a new conversation
-        11:17:07 a stopped: idle for 40 min without CPU: restarted with a new conversation
+        10:12:01 a: its provider was overloaded: try 5, the next in 1 h
+        10:12:01 a is told: Continue where you left off.
+        11:12:01 a: its provider was overloaded: try 6, the next in 1 h
+        11:12:01 a is told: Continue where you left off.
     "#]]);
     assert_eq!(day.stops.len(), 0);
 }
@@ -542,4 +543,25 @@ fn a_wake_comes_one_interval_after_the_start_and_once_when_it_was_held() {
     assert_eq!(day.told("a", "look around"), 2, "two that were held are one");
     let id = MessageId(2);
     assert!(day.fleet.newest_message > id);
+}
+
+#[test]
+fn an_agent_probed_before_its_time_whose_limit_still_holds_waits_for_its_own_end() {
+    let mut day = Day::new(&[("a1", "one"), ("a2", "one")]);
+    day.works("a1", 4_000);
+    day.works("a2", 4_000);
+    day.until("09:10");
+    let banner = "You've hit your 5-hour limit · resets 3pm (Europe/Berlin)";
+    day.limited("a1", banner);
+    day.limited("a2", banner);
+    day.until("10:00");
+    // A person lifted the limit of one of them only.
+    day.works("a1", 6 * 3_600);
+    day.pass(20);
+    assert_eq!(day.told("a2", PROBE), 1, "its account works");
+    day.until("14:50");
+    assert!(day.fleet.units[&name("a2")].is_limited());
+    assert_eq!(day.told("a2", PROBE), 1);
+    day.until("15:02");
+    assert_eq!(day.told("a2", PROBE), 2);
 }

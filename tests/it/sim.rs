@@ -760,7 +760,9 @@ impl Sim {
             format!("never answered: {:?} {:?}", self.pending, self.fleet.owed)
         });
         for (name, unit) in &self.fleet.units {
-            let excused = matches!(unit.life, Life::Failed { .. } | Life::Done { .. });
+            let ended = matches!(unit.life, Life::Failed { .. } | Life::Done { .. });
+            // One whose start failed is started again at the end of its limit.
+            let excused = ended || unit.is_limited();
             self.ensure(!unit.healed() || excused || unit.is_running(), || {
                 format!("{name} is wanted but does not run")
             });
