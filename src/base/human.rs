@@ -31,6 +31,19 @@ pub fn duration(value: Duration) -> String {
     }
 }
 
+/// A large number in at most four digits: `950`, `12.3k`, `4.5M`.
+pub fn rough(number: u64) -> String {
+    let tenths = |unit: u64| (number / unit, number % unit * 10 / unit);
+    for (unit, letter) in [(1_000_000_000, 'G'), (1_000_000, 'M'), (1_000, 'k')] {
+        match tenths(unit) {
+            (0, _) => {}
+            (whole, tenth) if whole < 100 => return format!("{whole}.{tenth}{letter}"),
+            (whole, _) => return format!("{whole}{letter}"),
+        }
+    }
+    number.to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,5 +56,13 @@ mod tests {
             ["0 s", "59 s", "1 min", "1 h 12 min", "1 d 1 h", "1 d"]
         );
         assert_eq!(duration(Duration::from_micros(200_400)), "200 ms");
+    }
+
+    #[test]
+    fn a_large_number_is_said_in_few_digits() {
+        assert_eq!(
+            [0, 999, 1_000, 12_345, 999_999, 4_500_000, 2_000_000_000].map(rough),
+            ["0", "999", "1.0k", "12.3k", "999k", "4.5M", "2.0G"]
+        );
     }
 }

@@ -1,9 +1,10 @@
 //! The document behind `ao status`: who there is, what each does and since when.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::usage::{Summary, UnitUsage};
 use crate::base::now::Now;
 use crate::config::{Agent, Config, Kind, Watch};
 use crate::supervise::state::{Care, Fleet, Life, Sight, Unit, UnitKind};
@@ -83,6 +84,8 @@ pub struct UnitStatus {
     pub queued: usize,
     pub last_event: Option<String>,
     pub last_event_at: Option<String>,
+    /// What the agent's transcript says; `null`: it has none that is known.
+    pub usage: Option<UnitUsage>,
 }
 
 /// What the caller found out beside the fleet.
@@ -147,6 +150,13 @@ pub fn status(fleet: &Fleet, config: &Config, found: &Found, now: Now) -> Status
             Sight::Blind { error, .. } => Some(error.clone()),
             Sight::Never | Sight::Clear => None,
         },
+    }
+}
+
+/// Adds what the transcripts say, as far as it holds on `today`.
+pub fn add_usage(status: &mut Status, summary: &Summary, today: NaiveDate) {
+    for unit in &mut status.agents {
+        unit.usage = summary.of(&unit.name, today);
     }
 }
 
@@ -242,6 +252,7 @@ fn unit_of(unit: Option<&Unit>, of: Of<'_>, runs: Option<&Agent>, now: Now) -> U
         queued: unit.map_or(0, |unit| unit.outbox.len()),
         last_event: last.map(|note| note.what.clone()),
         last_event_at: last.map(|note| time(note.at)),
+        usage: None,
     }
 }
 

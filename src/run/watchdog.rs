@@ -14,8 +14,10 @@ use super::prepare::Overrides;
 use super::project::{self, Project, ProjectError};
 use super::request;
 use super::store::Heartbeat;
+use super::transcripts;
 use super::units::{self, Tag};
 use crate::base::now::Mono;
+use crate::config::Config;
 use crate::supervise::action::What;
 use crate::supervise::event::Event;
 use crate::supervise::{stall, wake};
@@ -108,6 +110,8 @@ struct Loop {
     /// Kept for their drop: they end the watching.
     _files: Vec<FileWatch>,
     told: Arc<AtomicBool>,
+    /// Follows the transcripts beside the loop, for as long as this stands.
+    transcripts: mpsc::Sender<Config>,
     config_text: Option<String>,
     server_seen: bool,
     /// The server that `state/server.json` is known to name.
@@ -147,6 +151,7 @@ impl Loop {
         Ok(Self {
             requests_every,
             recorded: None,
+            transcripts: transcripts::spawn(&project.config),
             config_text: std::fs::read_to_string(&project.config.file).ok(),
             project,
             engine,
@@ -258,6 +263,8 @@ impl Loop {
         match load::load(Some(&path)) {
             Ok(config) => {
                 self.project.config = config.clone();
+                // The thread lives as long as we do.
+                drop(self.transcripts.send(config.clone()));
                 self.engine.adopt_config(config);
                 self.keep_good_config();
             }

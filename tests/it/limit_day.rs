@@ -332,13 +332,13 @@ fn a_day_of_limits_takes_one_probe_a_window_and_account_and_no_restart() {
         day.ping(unit, PING);
     }
     day.until("12:50");
-    day.check(expect![[r"
+    day.check(expect![[r#"
         11:00:01 a1: 5-hour limit, until 2026-11-21 12:00:00 UTC (in 1 h 59 min)
         11:10:01 a2: 5-hour limit, until 2026-11-21 12:00:00 UTC (in 1 h 49 min)
         11:20:01 a3: usage limit, until 2026-11-21 12:00:00 UTC (in 1 h 39 min)
-        11:20:01 b1: usage limit, until 2026-11-21 13:20:00 UTC (in 2 h 59 min)
+        11:20:01 b1: usage limit, until 2026-11-21 12:20:00 UTC (in 1 h 59 min)
         11:20:01 b2: 5-hour limit, until 2026-11-21 12:00:01 UTC (in 1 h 40 min)
-    "]]);
+    "#]]);
     day.sleep(40 * 60);
     day.pass(20);
     // Its banner names a second where those of the others name a minute: it is the first.
@@ -349,7 +349,20 @@ fn a_day_of_limits_takes_one_probe_a_window_and_account_and_no_restart() {
     day.works("b1", 90);
     day.works("b2", 120);
     day.until("14:22");
-    day.check(expect![[r""]]);
+    day.check(expect![[r#"
+        12:50:00 the machine sleeps
+        13:30:00 the machine wakes
+        13:30:01 b2: 5-hour limit is over, and its CLI has not gone on by itself yet
+        13:30:01 a3: probe 1 of the usage limit
+        13:30:01 b1: probe 1 of the usage limit
+        13:30:01 a3 is told: Continue where you left off.
+        13:30:01 b1 is told: Continue where you left off.
+        13:30:21 a3: usage limit again, until 2026-11-21 14:00:00 UTC
+        13:30:31 b1: usage limit over: the probe was answered
+        13:30:31 b2: 5-hour limit over: it works again
+        13:31:50 b1 is told: a review waits
+        13:32:20 b2 is told: a review waits
+    "#]]);
     day.until("15:01");
     assert_eq!([day.told("a1", PROBE), day.told("a2", PROBE), day.told("a3", PROBE)], [1, 0, 1]);
     day.works("a1", 90);
@@ -358,7 +371,20 @@ fn a_day_of_limits_takes_one_probe_a_window_and_account_and_no_restart() {
     day.works("a2", 100);
     day.works("a3", 100);
     day.until("15:06");
-    day.check(expect![[r""]]);
+    day.check(expect![[r#"
+        15:00:45 a1: probe 1 of the 5-hour limit
+        15:00:45 a1 is told: Continue where you left off.
+        15:01:11 a1: 5-hour limit over: the probe was answered
+        15:01:16 a2: probe 1 of the 5-hour limit
+        15:01:16 a2 is told: Continue where you left off.
+        15:01:22 a3: probe 2 of the usage limit
+        15:01:22 a3 is told: Continue where you left off.
+        15:01:36 a2: 5-hour limit over: the probe was answered
+        15:01:36 a3: usage limit over: the probe was answered
+        15:02:30 a1 is told: a review waits
+        15:03:05 a2 is told: a review waits
+        15:03:05 a3 is told: a review waits
+    "#]]);
     for unit in units {
         assert_eq!(day.told(unit, PING), 1, "{unit}");
         let window = day.fleet.units[&name(unit)].window.as_ref();

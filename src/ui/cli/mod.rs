@@ -14,6 +14,7 @@ mod init;
 mod logs;
 mod man;
 mod phase;
+mod policy;
 mod queue;
 mod replay;
 mod restart;
@@ -21,6 +22,7 @@ mod schema;
 mod selftest;
 mod send;
 mod status;
+mod transcript;
 mod up;
 mod watchdog;
 
@@ -81,9 +83,11 @@ enum Verb {
     Restart(restart::Args),
     Replay(replay::Args),
     Phase(phase::Args),
+    Policy(policy::Args),
     Check(check::Args),
     Schema(schema::Args),
     Events(events::Args),
+    Transcript(transcript::Args),
     Explain(explain::Args),
     Doctor(doctor::Args),
     Selftest(selftest::Args),
@@ -131,9 +135,11 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Verb::Replay(args) => replay::run(args, &globals),
         Verb::Restart(args) => restart::run(&args, &globals),
         Verb::Phase(args) => phase::run(args, &globals),
+        Verb::Policy(args) => policy::run(args, &globals),
         Verb::Check(args) => check::run(args, &globals),
         Verb::Schema(args) => schema::run(args, &globals),
         Verb::Events(args) => events::run(args, &globals),
+        Verb::Transcript(args) => transcript::run(args, &globals),
         Verb::Explain(args) => explain::run(args, &globals),
         Verb::Doctor(args) => doctor::run(args, &globals),
         Verb::Selftest(args) => selftest::run(args, &globals),
