@@ -224,6 +224,22 @@ pub struct PhaseStep {
     pub models: BTreeMap<String, String>,
 }
 
+impl Agent {
+    /// The agent as it runs while a usage limit lasts; itself when it has no fallback.
+    #[must_use]
+    pub fn on_fallback(&self) -> Self {
+        let mut other = self.clone();
+        let Some(on_limit) = &self.on_limit else { return other };
+        if let Some(backend) = on_limit.backend.as_ref().filter(|name| **name != self.backend) {
+            other.backend.clone_from(backend);
+            // A model of another backend means nothing here.
+            other.model = None;
+        }
+        other.model = on_limit.model.clone().or(other.model);
+        other
+    }
+}
+
 impl Config {
     pub fn agent(&self, name: &str) -> Option<&Agent> {
         self.agents.iter().find(|agent| agent.name.as_str() == name)

@@ -2,6 +2,7 @@
 
 pub mod deliver;
 pub mod demo_agent;
+pub mod dry_run;
 pub mod engine;
 pub mod governance;
 pub mod hook;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::sensors;
 use super::store::{LaunchRecord, Store, TypedPrompt};
-use super::units::{self, Member, Tag};
+use super::units::{Member, Tag};
 use crate::backend::Backend;
 use crate::backend::launch::{self, LaunchInput};
 use crate::backend::resume::{self, ResumePlan};
@@ -111,7 +111,7 @@ fn prepare_agent(agent: &Agent, with: &Circumstances<'_>) -> Result<Prepared, Pr
     if !agent.dir.is_dir() {
         return Err(PrepareError::Folder(agent.dir.clone()));
     }
-    let other = with.fallback.then(|| units::on_fallback(agent));
+    let other = with.fallback.then(|| agent.on_fallback());
     let elsewhere = other.as_ref().is_some_and(|other| other.backend != agent.backend);
     let agent = other.as_ref().unwrap_or(agent);
     let key = Overrides::key(&agent.name);

@@ -102,6 +102,7 @@ impl Project {
             environment,
             overrides,
             heartbeat,
+            dry_run: false,
         })?;
         Ok(engine)
     }

@@ -16,6 +16,7 @@ mod hooks;
 mod init;
 mod launcher;
 mod layers;
+mod limit_day;
 mod policies;
 mod queue;
 mod schemas;

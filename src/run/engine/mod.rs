@@ -3,6 +3,7 @@
 //! An event goes in; what was decided is written down, then done; outcomes go back in as events.
 //! It never waits for anything but tmux: stopping processes runs beside it and reports by channel.
 
+mod dry_run;
 mod kickoffs;
 mod limits;
 mod logs;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
+use self::dry_run::DryRun;
 use self::kickoffs::Typed;
 use self::looking::Captured;
 use self::messages::Typing;
@@ -83,6 +85,7 @@ pub struct Engine {
     typing_under_way: usize,
     saved_at: Mono,
     unsaved: bool,
+    dry: Option<DryRun>,
 }
 
 /// What an engine is made of.
@@ -94,6 +97,8 @@ pub struct Parts {
     pub environment: BTreeMap<String, String>,
     pub overrides: Overrides,
     pub heartbeat: Option<Heartbeat>,
+    /// Decide only; say what would be done.
+    pub dry_run: bool,
 }
 
 impl Engine {
@@ -146,6 +151,7 @@ impl Engine {
             typing_under_way: 0,
             saved_at: now.mono,
             unsaved: false,
+            dry: parts.dry_run.then(DryRun::default),
         };
         for problem in [loaded.problem, wanted.problem].into_iter().flatten() {
             engine.report(None, What::Watchdog, &problem, true);
@@ -207,6 +213,10 @@ impl Engine {
             let now = clock::now();
             let before = self.fleet.clone();
             let actions = decide(&mut self.fleet, &event, now);
+            if self.dry.is_some() {
+                queue.extend(self.pretend(&before, actions, now));
+                continue;
+            }
             let changed = before != self.fleet;
             if changed || !actions.is_empty() {
                 self.recorder.step(&before, &event, &actions, now);
@@ -242,6 +252,9 @@ impl Engine {
 
     /// Writes the fleet down. A full disk is logged; supervision goes on.
     pub fn save(&mut self, now: Now) {
+        if self.dry.is_some() {
+            return;
+        }
         let snapshot = Snapshot {
             version: 1,
             ao: crate::VERSION.to_owned(),
@@ -261,6 +274,10 @@ impl Engine {
     fn report(&mut self, unit: Option<UnitName>, what: What, why: &str, notify: bool) {
         let report = Report { unit, what, why: why.to_owned(), notify };
         let now = clock::now();
+        if self.dry.is_some() {
+            self.would(report, now);
+            return;
+        }
         let reports = [report];
         self.notifier.take(&self.config, &reports, self.tmux.as_mut(), now);
         self.journal.append(&reports, now);
@@ -348,7 +365,7 @@ impl Engine {
     pub(super) fn agent_in_force(&self, unit: &UnitName) -> Option<Agent> {
         let agent = self.config.agent(unit.as_str())?;
         let away = self.fleet.units.get(unit).is_some_and(|unit| unit.away.is_some());
-        Some(if away { units::on_fallback(agent) } else { agent.clone() })
+        Some(if away { agent.on_fallback() } else { agent.clone() })
     }
 
     pub fn project(&self) -> &str {

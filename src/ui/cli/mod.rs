@@ -144,7 +144,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Verb::Up(args) => up::run(&args, &globals),
         Verb::Down(args) => down::run(&args, &globals),
         Verb::Status(args) => status::run(&args, &globals),
-        Verb::Watchdog(args) => watchdog::run(args, &globals),
+        Verb::Watchdog(args) => watchdog::run(&args, &globals),
         Verb::Logs(args) => logs::run(args, &globals),
         Verb::Attach(args) => attach::run(args, &globals),
         Verb::Send(args) => send::run(&args, &globals),
