@@ -7,7 +7,7 @@ use super::status;
 use crate::base::human;
 use crate::base::now::Now;
 use crate::screen::Evidence;
-use crate::supervise::state::{Care, Fleet, Life, Sight, Unit, UnitKind};
+use crate::supervise::state::{Care, Fleet, Life, Pause, Sight, Unit, UnitKind};
 
 /// `ao explain NAME --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,6 +28,8 @@ pub struct Explanation {
     pub restarts_allowed_per_hour: u32,
     /// What follows, and when.
     pub next: String,
+    /// The phase it was started on, where it is a loop agent.
+    pub phase: Option<String>,
     /// The newest lines of the event log about it, oldest first.
     pub history: Vec<String>,
 }
@@ -48,6 +50,7 @@ pub fn explain(fleet: &Fleet, unit: &Unit, history: Vec<String>, now: Now) -> Ex
         restarts_last_hour: unit.restarts.count(now.mono),
         restarts_allowed_per_hour: unit.spec.max_restarts,
         next: next(fleet, unit, now),
+        phase: fleet.phases.given.get(&unit.spec.name).cloned(),
         history,
     }
 }
@@ -61,6 +64,12 @@ fn next(fleet: &Fleet, unit: &Unit, now: Now) -> String {
     }
     let name = &unit.spec.name;
     match &unit.life {
+        Life::NotStarted if unit.pause == Some(Pause::Finished) => {
+            "nothing: every phase is done; a phase added to the config resumes it".to_owned()
+        }
+        Life::NotStarted if unit.wanted && unit.pause == Some(Pause::Moving) => {
+            "it is started once all loop agents are down and the phase is written".to_owned()
+        }
         Life::NotStarted if unit.wanted => "it is started at the next look".to_owned(),
         Life::NotStarted => format!("nothing: nobody asked for it; `ao up {name}` starts it"),
         Life::Starting { .. } => "its session is being opened".to_owned(),

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use crate::base::now::Now;
 use crate::config::{Agent, Config, Kind, Watch};
-use crate::supervise::state::{Care, Fleet, Life, Sight, Unit, UnitKind};
+use crate::supervise::sequence::{Move, Target};
+use crate::supervise::state::{Care, Fleet, Life, Pause, Sight, Unit, UnitKind};
 
 /// `ao status --json`. Fields are only ever added within a version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -49,6 +50,12 @@ pub struct PhaseStatus {
     pub index: usize,
     pub count: usize,
     pub id: String,
+    /// Every phase is done.
+    pub complete: bool,
+    /// Where the loop agents are being moved, and why.
+    pub moving: Option<String>,
+    /// The line of its status file that says it is done.
+    pub done: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -61,7 +68,7 @@ pub struct UnitStatus {
     pub model: Option<String>,
     pub watch: String,
     /// One of starting, working, idle, waiting, limited, overloaded, fatal, dead, done, unknown,
-    /// running (a service), not started, failed, disabled.
+    /// running (a service), not started, finished, failed, disabled.
     pub state: String,
     pub since: Option<String>,
     pub pid: Option<u32>,
@@ -129,6 +136,13 @@ pub fn status(fleet: &Fleet, config: &Config, found: &Found, now: Now) -> Status
                 index,
                 count: sequence.phases.len(),
                 id: sequence.phases.get(index).map_or_else(String::new, |phase| phase.id.clone()),
+                complete: fleet.phases.finished.is_some(),
+                moving: fleet.phases.moving.as_ref().map(moving),
+                done: fleet
+                    .phases
+                    .done
+                    .as_ref()
+                    .map(|done| format!("line {} of {}: {}", done.line, done.place, done.text)),
             }
         }),
         agents,
@@ -137,6 +151,17 @@ pub fn status(fleet: &Fleet, config: &Config, found: &Found, now: Now) -> Status
             Sight::Blind { error, .. } => Some(error.clone()),
             Sight::Never | Sight::Clear => None,
         },
+    }
+}
+
+fn moving(moving: &Move) -> String {
+    let to = match &moving.to {
+        Target::Phase { id, .. } => format!("to `{id}`"),
+        Target::Complete { .. } => "to the end of the sequence".to_owned(),
+    };
+    match &moving.problem {
+        Some(problem) => format!("{to}: {}; waits: {problem}", moving.cause),
+        None => format!("{to}: {}", moving.cause),
     }
 }
 
@@ -222,6 +247,7 @@ fn unit(unit: Option<&Unit>, of: Of<'_>, now: Now) -> UnitStatus {
 /// The one word for what a unit does, and since when.
 pub fn state(unit: &Unit) -> (&'static str, Option<DateTime<Utc>>) {
     match &unit.life {
+        Life::NotStarted if unit.pause == Some(Pause::Finished) => ("finished", None),
         Life::NotStarted => ("not started", None),
         Life::Starting { .. } => ("starting", None),
         Life::Running { since_wall, .. } => match (&unit.reading, unit.spec.kind) {

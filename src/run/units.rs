@@ -5,8 +5,8 @@ use std::hash::{Hash as _, Hasher as _};
 
 use crate::backend::Backend;
 use crate::base::name::UnitName;
-use crate::config::{Agent, Config, Kind, Service, Watch};
-use crate::supervise::settings::Settings;
+use crate::config::{Agent, Config, Kind, Sequence, Service, Watch};
+use crate::supervise::settings::{SequenceSettings, Settings};
 use crate::supervise::state::{Care, UnitKind, UnitSpec};
 
 /// The name services and agents share their namespace with.
@@ -21,9 +21,22 @@ pub fn member<'a>(config: &'a Config, name: &UnitName) -> Option<Member<'a>> {
     agent.or_else(|| config.service(name.as_str()).map(Member::Service))
 }
 
-/// What the supervisor needs to know of the watchdog's own section.
-pub fn settings(_config: &Config) -> Settings {
-    Settings {}
+/// What the supervisor needs to know of the config beside its units.
+pub fn settings(config: &Config) -> Settings {
+    Settings {
+        sequence: config.sequence.as_ref().map(|sequence| sequence_settings(config, sequence)),
+    }
+}
+
+fn sequence_settings(config: &Config, sequence: &Sequence) -> SequenceSettings {
+    let members = config.agents.iter().filter(|agent| agent.kind == Kind::Loop);
+    SequenceSettings {
+        phases: sequence.phases.iter().map(|phase| phase.id.clone()).collect(),
+        resume_phase: sequence.resume_phase,
+        auto_advance: sequence.auto_advance,
+        on_complete: sequence.on_complete.as_ref().map(|on_complete| on_complete.run.clone()),
+        members: members.map(|agent| (agent.name.clone(), agent.role.clone())).collect(),
+    }
 }
 
 /// What the supervisor needs to know of every unit of the config.

@@ -187,6 +187,8 @@ impl Loop {
         if now >= self.signal_at {
             self.signal_at = now.plus(self.engine.config.watchdog.signal_interval);
             self.reload();
+            self.engine.read_sequence_files();
+            self.engine.read_status_file();
             self.engine.rotate_logs();
             self.engine.reopen_logs();
         }

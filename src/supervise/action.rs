@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{Outcome, RequestId};
 use super::outbox::MessageId;
+use super::sequence::Step;
 use crate::base::name::UnitName;
 
 /// One thing to do.
@@ -29,6 +30,8 @@ pub enum Action {
     Look,
     /// A line for the event log; with `notify`, for people too.
     Report(Report),
+    /// Put down where the sequence stands. Answered by `Sequence` where its step says so.
+    Sequence { step: Step },
     /// The set of wanted units changed: write it down before anything else is done.
     SaveWanted,
     /// A request is answered in full.

@@ -10,6 +10,7 @@ use super::action::{Action, Report, What};
 use super::agent::{self, Ctx};
 use super::event::{Event, Outcome, Request, RequestId, Seen, Sighting, StartOutcome, StopOutcome};
 use super::outbox::{self, Draft};
+use super::sequence;
 use super::state::{
     Brake, Death, Fleet, Life, Owed, ServerId, Sight, Then, Unit, UnitKind, UnitSpec,
 };
@@ -31,6 +32,7 @@ pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
         Event::Configured { units, wanted, settings } => {
             fleet.settings = settings.clone();
             configured(fleet, units, wanted, &mut out);
+            sequence::configured(fleet, &mut out);
         }
         Event::ConfigBroken { problem } => config_broken(fleet, problem, &mut out),
         Event::Looked { server, panes } => looked(fleet, *server, panes, now, &mut out),
@@ -67,7 +69,11 @@ pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
             send(fleet, id, unit, draft, *wait, now, &mut out);
         }
         Event::Requested { id, request } => requested(fleet, id, request, now, &mut out),
+        Event::Sequence { heard } => sequence::heard(fleet, heard, now, &mut out),
         Event::Tick => {}
+    }
+    if fleet.sight == Sight::Clear && fleet.brake.is_none() {
+        sequence::due(fleet, now, &mut out);
     }
     match &mut fleet.brake {
         Some(brake) if brake.look_again_at <= now.mono => {
@@ -83,6 +89,7 @@ pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
             outbox::due(unit, now, &mut out);
         }
     }
+    sequence::note_starts(fleet);
     answer(fleet, &mut out);
     out
 }
@@ -312,6 +319,7 @@ fn stopped(
                     settle(owed, &name, &Outcome::Stopped { cut: *cut });
                 }
                 Then::Restart => agent::start(unit, &cause, now, out),
+                Then::Hold => unit.life = Life::NotStarted,
                 Then::RestartAt { at } => {
                     let evidence = Death::Ended { cause };
                     unit.life = Life::Dead { evidence, since: now.wall, restart_at: Some(at) };
@@ -349,8 +357,21 @@ fn requested(
         Request::Up { units, .. } | Request::Down { units } | Request::Restart { units, .. } => {
             units
         }
+        Request::Phase { index } => {
+            let outcomes = sequence::asked(fleet, *index, out);
+            fleet.owed.push(Owed { request: id.clone(), outcomes });
+            return;
+        }
         Request::Send { .. } => return,
     };
+    match request {
+        Request::Up { by_name: false, .. } => sequence::bare_up(fleet, out),
+        Request::Up { .. }
+        | Request::Down { .. }
+        | Request::Restart { .. }
+        | Request::Send { .. }
+        | Request::Phase { .. } => {}
+    }
     let mut outcomes: BTreeMap<UnitName, Option<Outcome>> = BTreeMap::new();
     let mut wanted_changed = false;
     for name in names {
@@ -364,10 +385,12 @@ fn requested(
             Request::Up { by_name, .. } => agent::up(unit, *by_name, now, out),
             Request::Down { .. } => agent::down(unit, now, out),
             Request::Restart { fresh, .. } => agent::restart(unit, *fresh, now, out),
-            Request::Send { .. } => None,
+            Request::Send { .. } | Request::Phase { .. } => None,
         };
         wanted_changed |= unit.wanted != wanted_before;
+        let runs = unit.wanted || (outcome.is_none() && !matches!(request, Request::Down { .. }));
         outcomes.insert(name.clone(), outcome);
+        sequence::wished(fleet, name, runs);
     }
     if wanted_changed {
         // Written down before the first signal is sent or the first session opened.

@@ -9,6 +9,7 @@ pub mod decide;
 pub mod event;
 pub mod invariant;
 pub mod outbox;
+pub mod sequence;
 pub mod settings;
 pub mod state;
 pub mod wake;
@@ -16,5 +17,7 @@ pub mod wake;
 pub mod record;
 pub mod restart;
 
+#[cfg(test)]
+mod sequence_tests;
 #[cfg(test)]
 mod tests;

@@ -362,7 +362,11 @@ mod tests {
             Action::Answer { outcomes, .. } => {
                 Some(format!("answer {:?}", outcomes.values().collect::<Vec<_>>()))
             }
-            Action::Start { .. } | Action::Stop { .. } | Action::Look | Action::SaveWanted => None,
+            Action::Start { .. }
+            | Action::Stop { .. }
+            | Action::Look
+            | Action::Sequence { .. }
+            | Action::SaveWanted => None,
         };
         out.iter().filter_map(words).collect()
     }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::event::{Outcome, RequestId};
 use super::outbox::{Message, MessageId};
 use super::restart::History;
+use super::sequence::Phases;
 use super::settings::Settings;
 use crate::base::name::{PaneId, SessionName, UnitName};
 use crate::base::now::Mono;
@@ -45,6 +46,8 @@ pub struct Fleet {
     pub newest_message: MessageId,
     #[serde(default)]
     pub settings: Settings,
+    #[serde(default)]
+    pub phases: Phases,
 }
 
 impl Default for Fleet {
@@ -59,6 +62,7 @@ impl Default for Fleet {
             owed: Vec::new(),
             newest_message: MessageId::default(),
             settings: Settings::default(),
+            phases: Phases::default(),
         }
     }
 }
@@ -159,6 +163,19 @@ pub struct Unit {
     /// What waits to be typed, oldest first.
     #[serde(default)]
     pub outbox: Vec<Message>,
+    /// Kept down by the sequence of phases, whatever is wished for.
+    #[serde(default)]
+    pub pause: Option<Pause>,
+}
+
+/// Why a loop agent is kept down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pause {
+    /// All loop agents go to another phase.
+    Moving,
+    /// Every phase is done.
+    Finished,
 }
 
 /// What the unit's screen or sensors said last.
@@ -231,6 +248,8 @@ pub enum Then {
     },
     /// Left alone as `failed`, with the cause of the stop.
     Fail,
+    /// Kept down by its sequence, which says what follows.
+    Hold,
 }
 
 /// How we know that a unit died.
@@ -289,12 +308,13 @@ impl Unit {
             last: None,
             launched_digest: None,
             outbox: Vec::new(),
+            pause: None,
         }
     }
 
     /// Whether the watchdog brings it back when it dies.
     pub fn healed(&self) -> bool {
-        self.wanted && self.listed && self.spec.care != Care::None
+        self.wanted && self.listed && self.pause.is_none() && self.spec.care != Care::None
     }
 
     pub fn is_running(&self) -> bool {
@@ -304,6 +324,15 @@ impl Unit {
     pub fn config_changed(&self) -> bool {
         self.is_running()
             && self.launched_digest.is_some_and(|launched| launched != self.spec.launch_digest)
+    }
+}
+
+/// Nobody waits for the outcome of a start or stop any more: the next look settles it at once.
+pub fn outcomes_lost(fleet: &mut Fleet) {
+    for unit in fleet.units.values_mut() {
+        if let Life::Starting { since } | Life::Stopping { since, .. } = &mut unit.life {
+            *since = Mono(0);
+        }
     }
 }
 

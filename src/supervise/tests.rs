@@ -126,6 +126,7 @@ fn title(event: &Event) -> &'static str {
         Event::Stopped { .. } => "stopped",
         Event::Requested { .. } => "requested",
         Event::Typed { .. } => "typed",
+        Event::Sequence { .. } => "sequence",
         Event::Tick => "tick",
     }
 }
@@ -138,6 +139,7 @@ fn words(action: &Action) -> String {
         Action::Stop { unit, attempt, cause: _ } => format!("STOP {unit} {attempt}"),
         Action::Type { unit, message, text, .. } => format!("TYPE {unit} {}: {text}", message.0),
         Action::Look => "LOOK".to_owned(),
+        Action::Sequence { step } => format!("{step:?}"),
         Action::SaveWanted => "SAVE WANTED".to_owned(),
         Action::Report(report) => {
             let unit = report.unit.as_ref().map_or("fleet", UnitName::as_str);
@@ -964,6 +966,7 @@ fn an_answer_names_what_became_of_each_unit() {
         | Action::Stop { .. }
         | Action::Type { .. }
         | Action::Look
+        | Action::Sequence { .. }
         | Action::Report(_)
         | Action::SaveWanted => None,
     });

@@ -1,7 +1,7 @@
 //! The earliest moment at which time alone changes what is to be done.
 
-use super::outbox;
 use super::state::{Fleet, Life, Sight};
+use super::{outbox, sequence};
 use crate::base::now::Mono;
 
 /// The next deadline; `None` when only an event can change anything.
@@ -24,5 +24,5 @@ pub fn next(fleet: &Fleet) -> Option<Mono> {
         });
     let brake = fleet.brake.as_ref().filter(|brake| !brake.asked).map(|brake| brake.look_again_at);
     let messages = fleet.units.values().filter(|unit| unit.is_running()).filter_map(outbox::wake);
-    restarts.chain(brake).chain(messages).min()
+    restarts.chain(brake).chain(messages).chain(sequence::wake(fleet)).min()
 }

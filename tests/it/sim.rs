@@ -303,6 +303,7 @@ impl Sim {
                 Action::SaveWanted => (5, "", 0),
                 Action::Answer { id, .. } => (6, id.0.as_str(), 0),
                 Action::Type { unit, message, .. } => (7, unit.as_str(), message.0),
+                Action::Sequence { .. } => (8, "", 0),
             };
             let bytes = unit.bytes().chain([kind]).chain(attempt.to_le_bytes());
             self.trace = bytes.fold(self.trace ^ self.world.mono, |hash, byte| {
@@ -337,7 +338,7 @@ impl Sim {
                 Action::Look => {
                     self.push(self.world.mono + 10, Happening::LookNow(self.epoch));
                 }
-                Action::Report(_) => {}
+                Action::Report(_) | Action::Sequence { .. } => {}
                 Action::SaveWanted => self.save_wanted(),
                 Action::Answer { id, .. } => {
                     let asked = self.pending.remove(id);
@@ -435,6 +436,7 @@ impl Sim {
                 Action::Stop { unit, .. } => self.check_stop(unit, before, &asked),
                 Action::Type { .. }
                 | Action::Look
+                | Action::Sequence { .. }
                 | Action::Report(_)
                 | Action::SaveWanted
                 | Action::Answer { .. } => {}
@@ -459,7 +461,7 @@ impl Sim {
                 }
                 units.clone()
             }
-            Request::Send { .. } => BTreeSet::new(),
+            Request::Send { .. } | Request::Phase { .. } => BTreeSet::new(),
         }
     }
 
@@ -589,7 +591,11 @@ impl Sim {
                 let outcome = Typed::Submitted { keys: 1 };
                 self.tell(Event::Typed { unit, message, outcome });
             }
-            Action::Look | Action::Report(_) | Action::SaveWanted | Action::Answer { .. } => {
+            Action::Look
+            | Action::Report(_)
+            | Action::Sequence { .. }
+            | Action::SaveWanted
+            | Action::Answer { .. } => {
                 unreachable!("only starts, stops and typing take time")
             }
         }

@@ -7,6 +7,7 @@ mod kickoffs;
 mod logs;
 mod looking;
 mod messages;
+mod sequence;
 mod starting;
 mod stopping;
 
@@ -19,6 +20,7 @@ use self::kickoffs::Typed;
 use self::looking::Captured;
 use self::messages::Typing;
 pub use self::messages::typed_text;
+pub use self::sequence::COMPLETE;
 use super::journal::Journal;
 use super::prepare::Overrides;
 use super::project::Project;
@@ -94,6 +96,7 @@ impl Engine {
         let journal = Journal::new(store.events());
         let recorder = Recorder::new(store.log_dir());
         let loaded = store.snapshot(now);
+        let forgotten = loaded.value.is_none();
         let mut fleet = match loaded.value {
             // Monotonic times of another boot mean nothing: what they guard starts over.
             Some(snapshot) if snapshot.boot == process::boot_id() => snapshot.fleet,
@@ -103,6 +106,7 @@ impl Engine {
         fleet.sight = Sight::Never;
         // Whoever asked is gone with the process that was to answer.
         fleet.owed.clear();
+        state::outcomes_lost(&mut fleet);
         let wanted = store.wanted(now);
         let (outcomes, pending) = std::sync::mpsc::channel();
         let (typed, typed_pending) = std::sync::mpsc::channel();
@@ -146,7 +150,11 @@ impl Engine {
                 .map(|unit| unit.spec.name.clone())
                 .collect()
         });
+        if forgotten {
+            engine.recover_phases();
+        }
         engine.configure(wanted);
+        engine.read_sequence_files();
         engine.recover_messages();
         Ok(engine)
     }
@@ -211,6 +219,7 @@ impl Engine {
                 | Action::Stop { .. }
                 | Action::Type { .. }
                 | Action::Look
+                | Action::Sequence { .. }
                 | Action::SaveWanted
                 | Action::Answer { .. } => None,
             })
@@ -282,6 +291,7 @@ impl Engine {
                     }));
                 }
                 Action::Look => look = true,
+                Action::Sequence { step } => events.extend(self.put_down(&step)),
                 Action::Report(_) => {}
                 Action::SaveWanted => {
                     let wanted = self.wanted();

@@ -66,6 +66,9 @@ fn show(document: &Explanation) {
         "restarts  {} in all, {} in the last hour ({} allowed)",
         document.restarts, document.restarts_last_hour, document.restarts_allowed_per_hour
     ));
+    if let Some(phase) = &document.phase {
+        print::out(&format!("phase     {phase}"));
+    }
     print::out(&format!("next      {}", document.next));
     if !document.history.is_empty() {
         print::out("history");

@@ -64,7 +64,9 @@ fn config(globals: &Globals) -> Result<(Config, Option<String>), Failure> {
 /// Nothing waits for a person, everything wanted runs, and the watchdog is at work.
 fn is_well(status: &Status) -> bool {
     let units = || status.agents.iter().chain(&status.services);
-    let runs = |unit: &UnitStatus| !unit.wanted || unit.pid.is_some() || unit.state == "done";
+    let runs = |unit: &UnitStatus| {
+        !unit.wanted || unit.pid.is_some() || matches!(unit.state.as_str(), "done" | "finished")
+    };
     status.watchdog.running
         && status.watchdog.config_problem.is_none()
         && status.unknown.is_none()
@@ -84,7 +86,10 @@ fn render(status: &Status, now: Now, colored: bool) -> Vec<String> {
         lines.push(print::paint(&text, Tone::Warn, colored));
     }
     if let Some(phase) = &status.phase {
-        lines.push(format!("phase {} of {}: {}", phase.index + 1, phase.count, phase.id));
+        let end = if phase.complete { ", all finished" } else { "" };
+        lines.push(format!("phase {} of {}: {}{end}", phase.index + 1, phase.count, phase.id));
+        lines.extend(phase.moving.iter().map(|moving| format!("  moving {moving}")));
+        lines.extend(phase.done.iter().map(|done| format!("  done: {done}")));
     }
     lines.extend(watchdog(status, colored));
     lines
@@ -116,7 +121,7 @@ fn urgency(unit: &UnitStatus) -> u8 {
     match unit.state.as_str() {
         _ if unit.needs_person => 0,
         "dead" | "unknown" | "overloaded" | "limited" => 1,
-        "disabled" | "not started" | "done" => 3,
+        "disabled" | "not started" | "done" | "finished" => 3,
         _ => 2,
     }
 }
