@@ -2,4 +2,10 @@
 //!
 //! Pure: commits and file contents come in as values, pings go out. Fetching is done in `sys`.
 
+pub mod commit;
 pub mod done;
+pub mod inbox;
+pub mod judge;
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,8 @@ pub enum Action {
     Report(Report),
     /// Put down where the sequence stands. Answered by `Sequence` where its step says so.
     Sequence { step: Step },
+    /// Write down a copy of what was seen of branch and inboxes.
+    SaveHandoff,
     /// The set of wanted units changed: write it down before anything else is done.
     SaveWanted,
     /// A request is answered in full.
@@ -77,6 +79,7 @@ pub enum What {
     NotSent,
     Watchdog,
     Phase,
+    Handoff,
     Limit,
 }
 
@@ -106,6 +109,7 @@ impl What {
             Self::NotSent => "not sent",
             Self::Watchdog => "watchdog",
             Self::Phase => "phase",
+            Self::Handoff => "handoff",
             Self::Limit => "limit",
         }
     }

@@ -10,10 +10,10 @@ use super::action::{Action, Report, What};
 use super::agent::{self, Ctx};
 use super::event::{Event, Outcome, Request, RequestId, Seen, Sighting, StartOutcome, StopOutcome};
 use super::outbox::{self, Draft};
-use super::sequence;
 use super::state::{
     Brake, Death, Fleet, Life, Owed, ServerId, Sight, Then, Unit, UnitKind, UnitSpec,
 };
+use super::{pinging, sequence};
 use crate::base::human::count;
 use crate::base::name::UnitName;
 use crate::base::now::Now;
@@ -70,6 +70,7 @@ pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
         }
         Event::Requested { id, request } => requested(fleet, id, request, now, &mut out),
         Event::Sequence { heard } => sequence::heard(fleet, heard, now, &mut out),
+        Event::Handoff { look } => pinging::looked(fleet, look, now, &mut out),
         Event::Tick => {}
     }
     if fleet.sight == Sight::Clear && fleet.brake.is_none() {

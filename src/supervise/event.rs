@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::outbox::{Draft, MessageId, Typed};
+use super::pinging::Looked;
 use super::sequence::Heard;
 use super::settings::Settings;
 use super::state::{Death, ServerId, UnitSpec};
@@ -42,6 +43,8 @@ pub enum Event {
     Requested { id: RequestId, request: Request },
     /// Something about the sequence of phases was found out.
     Sequence { heard: Heard },
+    /// The branch and the inboxes were looked at.
+    Handoff { look: Looked },
     /// Time passed.
     Tick,
 }

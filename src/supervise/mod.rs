@@ -9,6 +9,7 @@ pub mod decide;
 pub mod event;
 pub mod invariant;
 pub mod outbox;
+pub mod pinging;
 pub mod sequence;
 pub mod settings;
 pub mod state;

@@ -366,6 +366,7 @@ mod tests {
             | Action::Stop { .. }
             | Action::Look
             | Action::Sequence { .. }
+            | Action::SaveHandoff
             | Action::SaveWanted => None,
         };
         out.iter().filter_map(words).collect()

@@ -205,7 +205,7 @@ impl Played {
                 self.reports.push(report.why);
                 None
             }
-            Action::Look | Action::Type { .. } => None,
+            Action::Look | Action::SaveHandoff | Action::Type { .. } => None,
         }
     }
 

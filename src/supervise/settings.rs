@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::base::name::UnitName;
+use crate::handoff::judge::Watch;
 
 /// Given with the units whenever a config comes into force.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
     pub sequence: Option<SequenceSettings>,
+    pub handoff: Option<Watch>,
 }
 
 /// `[loop]`.

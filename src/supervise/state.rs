@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{Outcome, RequestId};
 use super::outbox::{Message, MessageId};
+use super::pinging::Handoff;
 use super::restart::History;
 use super::sequence::Phases;
 use super::settings::Settings;
@@ -48,6 +49,8 @@ pub struct Fleet {
     pub settings: Settings,
     #[serde(default)]
     pub phases: Phases,
+    #[serde(default)]
+    pub handoff: Handoff,
 }
 
 impl Default for Fleet {
@@ -63,6 +66,7 @@ impl Default for Fleet {
             newest_message: MessageId::default(),
             settings: Settings::default(),
             phases: Phases::default(),
+            handoff: Handoff::default(),
         }
     }
 }

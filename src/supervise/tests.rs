@@ -127,6 +127,7 @@ fn title(event: &Event) -> &'static str {
         Event::Requested { .. } => "requested",
         Event::Typed { .. } => "typed",
         Event::Sequence { .. } => "sequence",
+        Event::Handoff { .. } => "handoff",
         Event::Tick => "tick",
     }
 }
@@ -140,6 +141,7 @@ fn words(action: &Action) -> String {
         Action::Type { unit, message, text, .. } => format!("TYPE {unit} {}: {text}", message.0),
         Action::Look => "LOOK".to_owned(),
         Action::Sequence { step } => format!("{step:?}"),
+        Action::SaveHandoff => "SAVE HANDOFF".to_owned(),
         Action::SaveWanted => "SAVE WANTED".to_owned(),
         Action::Report(report) => {
             let unit = report.unit.as_ref().map_or("fleet", UnitName::as_str);
@@ -967,6 +969,7 @@ fn an_answer_names_what_became_of_each_unit() {
         | Action::Type { .. }
         | Action::Look
         | Action::Sequence { .. }
+        | Action::SaveHandoff
         | Action::Report(_)
         | Action::SaveWanted => None,
     });

@@ -304,6 +304,7 @@ impl Sim {
                 Action::Answer { id, .. } => (6, id.0.as_str(), 0),
                 Action::Type { unit, message, .. } => (7, unit.as_str(), message.0),
                 Action::Sequence { .. } => (8, "", 0),
+                Action::SaveHandoff => (9, "", 0),
             };
             let bytes = unit.bytes().chain([kind]).chain(attempt.to_le_bytes());
             self.trace = bytes.fold(self.trace ^ self.world.mono, |hash, byte| {
@@ -338,7 +339,7 @@ impl Sim {
                 Action::Look => {
                     self.push(self.world.mono + 10, Happening::LookNow(self.epoch));
                 }
-                Action::Report(_) | Action::Sequence { .. } => {}
+                Action::Report(_) | Action::Sequence { .. } | Action::SaveHandoff => {}
                 Action::SaveWanted => self.save_wanted(),
                 Action::Answer { id, .. } => {
                     let asked = self.pending.remove(id);
@@ -437,6 +438,7 @@ impl Sim {
                 Action::Type { .. }
                 | Action::Look
                 | Action::Sequence { .. }
+                | Action::SaveHandoff
                 | Action::Report(_)
                 | Action::SaveWanted
                 | Action::Answer { .. } => {}
@@ -594,6 +596,7 @@ impl Sim {
             Action::Look
             | Action::Report(_)
             | Action::Sequence { .. }
+            | Action::SaveHandoff
             | Action::SaveWanted
             | Action::Answer { .. } => {
                 unreachable!("only starts, stops and typing take time")

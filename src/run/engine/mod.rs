@@ -3,6 +3,7 @@
 //! An event goes in; what was decided is written down, then done; outcomes go back in as events.
 //! It never waits for anything but tmux: stopping processes runs beside it and reports by channel.
 
+mod handoff;
 mod kickoffs;
 mod logs;
 mod looking;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
+pub use self::handoff::watched_folders;
 use self::kickoffs::Typed;
 use self::looking::Captured;
 use self::messages::Typing;
@@ -73,6 +75,7 @@ pub struct Engine {
     pending: Receiver<Event>,
     stops_under_way: usize,
     typing_under_way: usize,
+    handoff: handoff::Work,
     saved_at: Mono,
     unsaved: bool,
 }
@@ -134,6 +137,7 @@ impl Engine {
             pending,
             stops_under_way: 0,
             typing_under_way: 0,
+            handoff: handoff::Work::new(),
             saved_at: now.mono,
             unsaved: false,
         };
@@ -152,6 +156,7 @@ impl Engine {
         });
         if forgotten {
             engine.recover_phases();
+            engine.recover_handoff();
         }
         engine.configure(wanted);
         engine.read_sequence_files();
@@ -220,6 +225,7 @@ impl Engine {
                 | Action::Type { .. }
                 | Action::Look
                 | Action::Sequence { .. }
+                | Action::SaveHandoff
                 | Action::SaveWanted
                 | Action::Answer { .. } => None,
             })
@@ -292,6 +298,7 @@ impl Engine {
                 }
                 Action::Look => look = true,
                 Action::Sequence { step } => events.extend(self.put_down(&step)),
+                Action::SaveHandoff => self.save_handoff(),
                 Action::Report(_) => {}
                 Action::SaveWanted => {
                     let wanted = self.wanted();

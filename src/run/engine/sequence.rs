@@ -1,5 +1,4 @@
-//! The sequence of phases on disk: its index, its completion marker, its trigger file, and the status
-//! file of the current phase.
+//! The sequence of phases on disk: its index, its completion marker and its trigger file.
 //!
 //! Everything here may be done twice. The trigger file is renamed before anything is started for it,
 //! so that it is consumed once, however often a watchdog dies in between.
@@ -8,7 +7,6 @@ use std::path::PathBuf;
 
 use super::Engine;
 use crate::config::{PhaseStep, Sequence};
-use crate::handoff::done;
 use crate::supervise::event::Event;
 use crate::supervise::sequence::{Heard, Step};
 use crate::sys::file;
@@ -18,7 +16,7 @@ pub const COMPLETE: &str = "SEQUENCE-COMPLETE";
 /// Under `state/`: the trigger file between its taking and the start of its task.
 const TAKEN: &str = "on-complete-taken";
 /// Where status and inbox files are without `[loop] handoff`.
-const STATE_SUBDIR: &str = "machine-docs";
+pub(super) const STATE_SUBDIR: &str = "machine-docs";
 
 impl Engine {
     /// The phase all loop agents work on.
@@ -37,26 +35,6 @@ impl Engine {
         let marker = read(self.store.log_dir().join(COMPLETE));
         let finished = marker.map(|text| text.lines().map(str::to_owned).collect());
         self.feed(Event::Sequence { heard: Heard::Files { index, finished } });
-    }
-
-    /// Tells the core whether the current phase's status file in the work tree says that it is done.
-    pub fn read_status_file(&mut self) {
-        let (Some(sequence), Some(phase)) = (&self.config.sequence, self.phase()) else { return };
-        let (root, subdir) = match &sequence.handoff {
-            Some(handoff) => (handoff.repo.clone(), handoff.state_subdir.as_str()),
-            None => (self.config.project_dir.clone(), STATE_SUBDIR),
-        };
-        let places = [root.join(subdir).join(&phase.status), root.join(&phase.status)];
-        let found = places.into_iter().find_map(|path| {
-            let text = file::read(&path).ok().flatten()?;
-            Some((path, text))
-        });
-        let done = found.and_then(|(path, text)| {
-            let place = path.strip_prefix(&root).unwrap_or(&path).display().to_string();
-            done::find(&text, &sequence.done_marker, &place)
-        });
-        let heard = Heard::Status { phase: phase.id.clone(), done };
-        self.feed(Event::Sequence { heard });
     }
 
     /// Which phase each agent was given, where nothing but its launch record remembers it.
