@@ -30,6 +30,8 @@ pub struct Explanation {
     pub next: String,
     /// The phase it was started on, where it is a loop agent.
     pub phase: Option<String>,
+    /// Messages that wait for it, each with what it waits for.
+    pub held: Vec<String>,
     /// The newest lines of the event log about it, oldest first.
     pub history: Vec<String>,
 }
@@ -50,6 +52,11 @@ pub fn explain(fleet: &Fleet, unit: &Unit, history: Vec<String>, now: Now) -> Ex
         restarts_last_hour: unit.restarts.count(now.mono),
         restarts_allowed_per_hour: unit.spec.max_restarts,
         next: next(fleet, unit, now),
+        held: super::queue::waiting(fleet, now)
+            .into_iter()
+            .filter(|waiting| waiting.agent == unit.spec.name.as_str())
+            .map(|waiting| format!("{} {}: {}", waiting.origin, waiting.id, waiting.waits_for))
+            .collect(),
         phase: fleet.phases.given.get(&unit.spec.name).cloned(),
         history,
     }

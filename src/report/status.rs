@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::base::now::Now;
 use crate::config::{Agent, Config, Kind, Watch};
+use crate::supervise::outbox::Origin;
 use crate::supervise::sequence::{Move, Target};
 use crate::supervise::state::{Care, Fleet, Life, Pause, Sight, Unit, UnitKind};
 
@@ -17,6 +18,7 @@ pub struct Status {
     pub project: ProjectStatus,
     pub watchdog: WatchdogStatus,
     pub phase: Option<PhaseStatus>,
+    pub handoff: Option<HandoffStatus>,
     pub agents: Vec<UnitStatus>,
     pub services: Vec<UnitStatus>,
     /// Why what is shown may be wrong: tmux did not answer.
@@ -56,6 +58,21 @@ pub struct PhaseStatus {
     pub moving: Option<String>,
     /// The line of its status file that says it is done.
     pub done: Option<String>,
+}
+
+/// The branch and the inboxes that agents hand work over with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct HandoffStatus {
+    /// Repository, remote and branch.
+    pub source: String,
+    /// The last look that succeeded.
+    pub looked_at: Option<String>,
+    /// The hash of the branch at that look.
+    pub tip: Option<String>,
+    /// Why looking fails.
+    pub problem: Option<String>,
+    /// Pings that wait until their agent can read them.
+    pub pings_held: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -145,12 +162,25 @@ pub fn status(fleet: &Fleet, config: &Config, found: &Found, now: Now) -> Status
                     .map(|done| format!("line {} of {}: {}", done.line, done.place, done.text)),
             }
         }),
+        handoff: fleet.settings.handoff.as_ref().map(|watch| handoff(fleet, &watch.source)),
         agents,
         services,
         unknown: match &fleet.sight {
             Sight::Blind { error, .. } => Some(error.clone()),
             Sight::Never | Sight::Clear => None,
         },
+    }
+}
+
+fn handoff(fleet: &Fleet, source: &str) -> HandoffStatus {
+    let known = &fleet.handoff;
+    let messages = fleet.units.values().flat_map(|unit| &unit.outbox);
+    HandoffStatus {
+        source: source.to_owned(),
+        looked_at: known.looked_at.map(time),
+        tip: known.seen.tip.as_ref().map(|tip| tip.id.clone()),
+        problem: known.problem.clone(),
+        pings_held: messages.filter(|message| message.draft.origin == Origin::Handoff).count(),
     }
 }
 

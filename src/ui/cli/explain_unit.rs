@@ -66,6 +66,9 @@ fn show(document: &Explanation) {
         "restarts  {} in all, {} in the last hour ({} allowed)",
         document.restarts, document.restarts_last_hour, document.restarts_allowed_per_hour
     ));
+    for held in &document.held {
+        print::out(&format!("held      {held}"));
+    }
     if let Some(phase) = &document.phase {
         print::out(&format!("phase     {phase}"));
     }

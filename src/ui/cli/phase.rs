@@ -7,6 +7,7 @@ use crate::run::prepare::Overrides;
 use crate::run::project::{self, Project};
 use crate::run::{request, survey};
 use crate::supervise::event::Request;
+use crate::sys::clock;
 use crate::ui::failure::Failure;
 use crate::ui::{exit, print};
 
@@ -67,11 +68,11 @@ fn list(sequence: &Sequence) -> String {
 }
 
 fn show(project: &Project, sequence: &Sequence, current: usize, globals: &Globals) {
-    let status = survey::status(project).phase;
+    let survey = survey::status(project);
+    let (status, handoff) = (survey.phase, survey.handoff);
     if globals.json {
         let ids: Vec<&str> = sequence.phases.iter().map(|step| step.id.as_str()).collect();
-        let document =
-            serde_json::json!({ "version": 1, "index": current, "phases": ids, "status": status });
+        let document = serde_json::json!({ "version": 1, "index": current, "phases": ids, "status": status, "handoff": handoff });
         print::out(&document.to_string());
         return;
     }
@@ -88,6 +89,12 @@ fn show(project: &Project, sequence: &Sequence, current: usize, globals: &Global
     }
     if let Some(done) = &status.done {
         print::out(&format!("done: {done}"));
+    }
+    for line in handoff
+        .iter()
+        .flat_map(|handoff| super::status::handoff(handoff, clock::now(), print::colored(globals)))
+    {
+        print::out(&line);
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Globals, load_config};
 use crate::base::human;
 use crate::base::now::Now;
 use crate::config::Config;
-use crate::report::status::{Status, UnitStatus};
+use crate::report::status::{HandoffStatus, Status, UnitStatus};
 use crate::run::project::Project;
 use crate::run::survey;
 use crate::sys::{clock, load};
@@ -91,7 +91,25 @@ fn render(status: &Status, now: Now, colored: bool) -> Vec<String> {
         lines.extend(phase.moving.iter().map(|moving| format!("  moving {moving}")));
         lines.extend(phase.done.iter().map(|done| format!("  done: {done}")));
     }
+    lines.extend(status.handoff.iter().flat_map(|handoff| self::handoff(handoff, now, colored)));
     lines.extend(watchdog(status, colored));
+    lines
+}
+
+/// When the branch was last looked at, what waits, and why looking fails.
+pub(crate) fn handoff(handoff: &HandoffStatus, now: Now, colored: bool) -> Vec<String> {
+    let looked = match &handoff.looked_at {
+        Some(at) => format!("looked at {} ago", since(Some(at), now)),
+        None => "not looked at yet".to_owned(),
+    };
+    let held = match handoff.pings_held {
+        0 => String::new(),
+        held => format!(", {} held (`ao queue`)", human::count(held, "ping")),
+    };
+    let mut lines = vec![format!("handoff {}: {looked}{held}", handoff.source)];
+    if let Some(problem) = &handoff.problem {
+        lines.push(print::paint(&format!("  {problem}"), Tone::Warn, colored));
+    }
     lines
 }
 
