@@ -26,7 +26,7 @@ fn blocks(phases: &str) -> String {
         )
     };
     format!(
-        "[backend.demo]\nbin = \"{{ao}} demo-agent --name {{name}} --truth DIR/{{name}}.truth \
+        "[backend.demo]\npreset = \"demo\"\nbin = \"{{ao}} demo-agent --name {{name}} --truth DIR/{{name}}.truth \
          --scenario DIR/scenario --kickoff {{kickoff}}\"\nmodel_flag = \"\"\n\n\
          [backend.script]\nbin = \"sh DIR/report.sh\"\nprompt_delivery = \"exec\"\n\n{}{}\
          [[agent]]\nname = \"reporter\"\nkind = \"task\"\nbackend = \"script\"\nenabled = false\n\
