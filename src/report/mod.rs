@@ -3,5 +3,7 @@
 pub mod act;
 pub mod explain;
 pub mod log_text;
+pub mod notice;
 pub mod queue;
 pub mod status;
+pub mod usage;

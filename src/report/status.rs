@@ -1,9 +1,10 @@
 //! The document behind `ao status`: who there is, what each does and since when.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::usage::{Summary, UnitUsage};
 use crate::base::now::Now;
 use crate::config::{Agent, Config, Kind, Watch};
 use crate::supervise::outbox::Origin;
@@ -45,6 +46,8 @@ pub struct WatchdogStatus {
     pub ao: Option<String>,
     /// Why the newest config is not in force.
     pub config_problem: Option<String>,
+    /// Why people could not be told of the last thing they should know.
+    pub notify_problem: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -99,6 +102,8 @@ pub struct UnitStatus {
     pub needs_person: bool,
     pub last_event: Option<String>,
     pub last_event_at: Option<String>,
+    /// What the agent's transcript says; `null`: it has none that is known.
+    pub usage: Option<UnitUsage>,
 }
 
 /// What the caller found out beside the fleet.
@@ -106,6 +111,7 @@ pub struct UnitStatus {
 pub struct Found {
     pub socket: String,
     pub watchdog_pid: Option<u32>,
+    pub notify_problem: Option<String>,
     pub watchdog_since: Option<DateTime<Utc>>,
     pub snapshot_age_s: Option<u64>,
     pub ao: Option<String>,
@@ -146,6 +152,7 @@ pub fn status(fleet: &Fleet, config: &Config, found: &Found, now: Now) -> Status
             age_s: found.snapshot_age_s,
             ao: found.ao.clone(),
             config_problem: fleet.config_problem.clone(),
+            notify_problem: found.notify_problem.clone(),
         },
         phase: config.sequence.as_ref().map(|sequence| {
             let index = found.phase_index.min(sequence.phases.len().saturating_sub(1));
@@ -192,6 +199,13 @@ fn moving(moving: &Move) -> String {
     match &moving.problem {
         Some(problem) => format!("{to}: {}; waits: {problem}", moving.cause),
         None => format!("{to}: {}", moving.cause),
+    }
+}
+
+/// Adds what the transcripts say, as far as it holds on `today`.
+pub fn add_usage(status: &mut Status, summary: &Summary, today: NaiveDate) {
+    for unit in &mut status.agents {
+        unit.usage = summary.of(&unit.name, today);
     }
 }
 
@@ -271,6 +285,7 @@ fn unit(unit: Option<&Unit>, of: Of<'_>, now: Now) -> UnitStatus {
         needs_person: foreign || matches!(state, "waiting" | "failed" | "fatal"),
         last_event: last.map(|note| note.what.clone()),
         last_event_at: last.map(|note| time(note.at)),
+        usage: None,
     }
 }
 

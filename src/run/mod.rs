@@ -13,6 +13,7 @@ pub mod request;
 pub mod sight;
 pub mod store;
 pub mod survey;
+pub mod transcripts;
 pub mod typing;
 pub mod units;
 pub mod watchdog;

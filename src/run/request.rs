@@ -105,6 +105,7 @@ fn act(
     engine.look();
     engine.type_kickoffs();
     engine.wait_for_kickoffs();
+    engine.settle_notices(Duration::from_secs(5));
     let now = clock::now();
     engine.save(now);
     record_server(project, &engine);

@@ -2,6 +2,7 @@
 
 use super::project::Project;
 use super::sight;
+use super::transcripts;
 use super::units;
 use crate::base::now::Now;
 use crate::report::status::{self, Found, Status};
@@ -24,14 +25,15 @@ pub fn survey(project: &Project) -> Survey {
     let now = clock::now();
     let loaded = peek_snapshot(project);
     let watchdog_pid = project.watchdog();
-    let (mut fleet, found_age, ao, since) = match loaded {
+    let (mut fleet, found_age, ao, since, notify_problem) = match loaded {
         Some(snapshot) if snapshot.boot == process::boot_id() => (
             snapshot.fleet,
             Some(now.mono.since(snapshot.saved.mono).as_secs()),
             Some(snapshot.ao),
             snapshot.watchdog.map(|watchdog| watchdog.started),
+            snapshot.notify_problem,
         ),
-        Some(_) | None => (Fleet::default(), None, None, None),
+        Some(_) | None => (Fleet::default(), None, None, None, None),
     };
     let wanted = project.store.wanted(now).value.unwrap_or_default();
     let problem = fleet.config_problem.clone();
@@ -51,6 +53,7 @@ pub fn survey(project: &Project) -> Survey {
             watchdog_pid,
             watchdog_since: since.filter(|_| watchdog_pid.is_some()),
             snapshot_age_s: found_age,
+            notify_problem,
             ao,
             phase_index: phase_index(project),
         },
@@ -72,7 +75,12 @@ fn observe(fleet: &mut Fleet, event: &Event, now: Now) {
 /// The whole status document.
 pub fn status(project: &Project) -> Status {
     let survey = survey(project);
-    status::status(&survey.fleet, &project.config, &survey.found, survey.now)
+    let mut status = status::status(&survey.fleet, &project.config, &survey.found, survey.now);
+    if let Some(summary) = transcripts::read_summary(&project.store) {
+        let today = survey.now.wall.with_timezone(&clock::zone()).date_naive();
+        status::add_usage(&mut status, &summary, today);
+    }
+    status
 }
 
 /// Reads without setting anything aside: showing must not change files.
@@ -89,7 +97,13 @@ fn look(project: &Project, fleet: &Fleet) -> Event {
     match tmux.look() {
         Ok(Look::Seen(world)) => Event::Looked {
             server: ServerId { pid: world.server.pid, started: world.server.started },
-            panes: sight::sightings(fleet, &units::project_id(&project.config), &world, None),
+            panes: sight::sightings(
+                fleet,
+                &units::project_id(&project.config),
+                &world,
+                None,
+                clock::now().wall,
+            ),
         },
         Ok(Look::NoServer { evidence }) => Event::ServerGone { evidence },
         Err(error) => Event::LookFailed { error: crate::base::chain::text(&error) },

@@ -8,12 +8,12 @@ use super::deliver::{Deliverer, Outcome};
 use super::project::Project;
 use super::units::{self, Tag};
 use crate::backend::Backend;
-use crate::base::now::Mono;
 use crate::config::Agent;
 use crate::kickoff::deliver::{Delivery, DeliveryAct, Plan};
 use crate::screen::capture::Screen;
 use crate::screen::detect::{Detector, PaneHints};
-use crate::sys::tmux::{Look, PaneFacts, Tmux};
+use crate::screen::{Composer, PaneState, Reading};
+use crate::sys::tmux::{Capture, Look, PaneFacts, Tmux};
 use crate::sys::{clock, lock};
 
 /// How long to wait for another writer.
@@ -26,6 +26,8 @@ pub struct Manner {
     pub busy_input: bool,
     /// How long an obstacle before the paste is waited for.
     pub hold_max: Duration,
+    /// A usage-limit banner is no obstacle; a dialog about it is closed first.
+    pub past_banner: bool,
 }
 
 /// Types the text (already made safe) to the agent and says what became of it.
@@ -63,31 +65,48 @@ pub fn type_text(
         busy_input: manner.busy_input && backend.busy_input,
         has_composer: backend.layout.is_some(),
         hold_max: manner.hold_max,
+        past_banner: manner.past_banner,
         ..Plan::default()
     };
     let title = pane.title.clone();
-    let mut reader = |capture: &crate::sys::tmux::Capture| {
+    let mut reader = |capture: &Capture| {
         let hints = PaneHints { dead: false, exit_status: None, title: &title };
         detector.read(&Screen::parse(&capture.text), &hints)
     };
+    if manner.past_banner {
+        dismiss(tmux.as_mut(), &pane, &backend.limit_dismiss_keys, &mut reader);
+    }
     let mut deliverer = Deliverer {
         tmux: tmux.as_mut(),
         pane: &pane.pane,
         reader: &mut reader,
-        person_active_ago: &mut || None,
         before_typing: &mut |act: &DeliveryAct| {
             if matches!(act, DeliveryAct::Paste(_)) {
                 before_typing();
             }
         },
-        now: &mut now,
+        now: &mut clock::now,
         sleep: &mut std::thread::sleep,
     };
     deliverer.run(&mut Delivery::new(text, plan))
 }
 
-fn now() -> Mono {
-    clock::now().mono
+/// Closes a dialog about a usage limit: there is one when the input box is hidden.
+fn dismiss(
+    tmux: &mut dyn Tmux,
+    pane: &PaneFacts,
+    keys: &[String],
+    reader: &mut dyn FnMut(&Capture) -> Reading,
+) {
+    let captures = tmux.capture(std::slice::from_ref(&pane.pane)).unwrap_or_default();
+    let Some(reading) = captures.first().map(reader) else { return };
+    let dialog = reading.state == PaneState::Limited && reading.composer == Composer::Absent;
+    if dialog
+        && !keys.is_empty()
+        && let Err(error) = tmux.keys(&pane.pane, keys)
+    {
+        tracing::warn!(pane = %pane.pane, %error, "cannot close the dialog");
+    }
 }
 
 /// The live pane of the agent, ours by its tag.

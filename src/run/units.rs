@@ -5,10 +5,13 @@ use std::hash::{Hash as _, Hasher as _};
 
 use crate::backend::Backend;
 use crate::base::name::UnitName;
+use crate::base::now::millis;
+use crate::config::section::backend::Holder;
 use crate::config::{Agent, Config, Kind, Sequence, Service, Watch};
 use crate::handoff::{inbox, judge};
 use crate::supervise::settings::{SequenceSettings, Settings};
-use crate::supervise::state::{Care, UnitKind, UnitSpec};
+use crate::supervise::state::{Care, Habits, UnitKind, UnitSpec};
+use crate::sys::clock;
 
 /// The name services and agents share their namespace with.
 pub enum Member<'a> {
@@ -20,13 +23,6 @@ pub enum Member<'a> {
 pub fn member<'a>(config: &'a Config, name: &UnitName) -> Option<Member<'a>> {
     let agent = config.agent(name.as_str()).map(Member::Agent);
     agent.or_else(|| config.service(name.as_str()).map(Member::Service))
-}
-
-/// What the supervisor needs to know of the config beside its units.
-pub fn settings(config: &Config) -> Settings {
-    let sequence = config.sequence.as_ref().map(|sequence| sequence_settings(config, sequence));
-    let handoff = sequence.as_ref().and_then(|sequence| handoff_watch(config, sequence));
-    Settings { sequence, handoff }
 }
 
 /// Names what is fetched: another repository, remote or branch is another source.
@@ -68,6 +64,53 @@ fn sequence_settings(config: &Config, sequence: &Sequence) -> SequenceSettings {
     }
 }
 
+/// What the supervisor needs to know of the config beside its units.
+pub fn settings(config: &Config) -> Settings {
+    let watchdog = &config.watchdog;
+    let sequence = config.sequence.as_ref().map(|sequence| sequence_settings(config, sequence));
+    let handoff = sequence.as_ref().and_then(|sequence| handoff_watch(config, sequence));
+    Settings {
+        sequence,
+        handoff,
+        zone: clock::zone().name().to_owned(),
+        limit_probe_fallback: watchdog.limit_probe_fallback,
+        limit_reset_slack: watchdog.limit_reset_slack,
+        max_limit_window: watchdog.max_limit_window,
+        stall_grace: watchdog.stall_grace,
+        probe_text: watchdog.limit_probe_text.clone(),
+        nudge_text: watchdog.stall_nudge_text.clone(),
+    }
+}
+
+/// The agent as it runs on its fallback; itself when it has none.
+pub fn on_fallback(agent: &Agent) -> Agent {
+    let mut other = agent.clone();
+    let Some(on_limit) = &agent.on_limit else { return other };
+    if let Some(backend) = on_limit.backend.as_ref().filter(|name| **name != agent.backend) {
+        other.backend.clone_from(backend);
+        // A model of another backend means nothing here.
+        other.model = None;
+    }
+    other.model = on_limit.model.clone().or(other.model);
+    other
+}
+
+fn habits(config: &Config, agent: &Agent, backend: &Backend) -> Habits {
+    let fallback = agent.on_limit.as_ref().map(|_| {
+        let other = on_fallback(agent);
+        let account = Backend::by_name(config, &other.backend).account;
+        // Another model of the same account has limits of its own.
+        if other.backend == agent.backend { format!("{account} (fallback)") } else { account }
+    });
+    Habits {
+        account: agent.account.clone().unwrap_or_else(|| backend.account.clone()),
+        fallback_account: fallback,
+        wake_every_ms: agent.wake.as_ref().map(|wake| millis(wake.interval)),
+        log_grace_ms: millis(backend.log_grace),
+        remote_turns: backend.holder == Holder::Server,
+    }
+}
+
 /// What the supervisor needs to know of every unit of the config.
 pub fn specs(config: &Config) -> Vec<UnitSpec> {
     // Resolving one reads its preset's text: once is enough for a hundred agents of one backend.
@@ -103,6 +146,7 @@ fn agent_spec(config: &Config, agent: &Agent, backend: &Backend, of_backend: u64
         max_restarts: config.watchdog.max_restarts,
         stall_idle: backend.stall_idle,
         launch_digest: digest(&format!("{agent:?}{of_backend}{:?}", config.env)),
+        habits: habits(config, agent, backend),
     }
 }
 
@@ -117,6 +161,7 @@ fn service_spec(config: &Config, service: &Service) -> UnitSpec {
         max_restarts: config.watchdog.max_restarts,
         stall_idle: std::time::Duration::MAX,
         launch_digest: digest(&format!("{service:?}{:?}", config.env)),
+        habits: Habits::default(),
     }
 }
 

@@ -8,15 +8,19 @@ pub mod agent;
 pub mod decide;
 pub mod event;
 pub mod invariant;
+pub mod limit;
 pub mod outbox;
+pub mod overload;
 pub mod pinging;
 pub mod sequence;
 pub mod settings;
+pub mod stall;
 pub mod state;
 pub mod wake;
 
 pub mod record;
 pub mod restart;
+pub mod waking;
 
 #[cfg(test)]
 mod sequence_tests;

@@ -109,6 +109,7 @@ impl Played {
             max_restarts: 100,
             stall_idle: Duration::from_secs(600),
             launch_digest: 1,
+            habits: super::state::Habits::default(),
         };
         let mut units: Vec<UnitSpec> = self
             .settings
@@ -127,8 +128,13 @@ impl Played {
     }
 
     fn look(&mut self) {
-        let seen =
-            |pid: &u32| Seen::Alive { pane: PaneId(format!("%{pid}")), pid: *pid, programs: None };
+        let seen = |pid: &u32| Seen::Alive {
+            pane: PaneId(format!("%{pid}")),
+            pid: *pid,
+            programs: None,
+            cpu_ms: None,
+            silent_ms: None,
+        };
         let panes = self
             .running
             .iter()
@@ -205,7 +211,11 @@ impl Played {
                 self.reports.push(report.why);
                 None
             }
-            Action::Look | Action::SaveHandoff | Action::Type { .. } => None,
+            Action::Look
+            | Action::SaveHandoff
+            | Action::SaveLimit { .. }
+            | Action::ReadWake { .. }
+            | Action::Type { .. } => None,
         }
     }
 
@@ -417,7 +427,7 @@ fn a_full_disk_holds_the_move_until_it_can_be_written() {
     played.disk_full = true;
     played.says_done("p1");
     assert_eq!(played.on(), [""; 0]);
-    assert_eq!(wake::next(&played.fleet), Some(Mono(played.clock + 5_000)));
+    assert_eq!(wake::next(&played.fleet, played.now()), Some(Mono(played.clock + 5_000)));
     played.settle();
     let told = played.reports.iter().filter(|why| why.contains("no space")).count();
     assert_eq!(told, 1, "said once");

@@ -5,12 +5,14 @@
 
 mod handoff;
 mod kickoffs;
+mod limits;
 mod logs;
 mod looking;
 mod messages;
 mod sequence;
 mod starting;
 mod stopping;
+mod waking;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -23,7 +25,9 @@ use self::looking::Captured;
 use self::messages::Typing;
 pub use self::messages::typed_text;
 pub use self::sequence::COMPLETE;
+use self::starting::Opening;
 use super::journal::Journal;
+use super::notify::Notifier;
 use super::prepare::Overrides;
 use super::project::Project;
 use super::recorder::Recorder;
@@ -31,7 +35,7 @@ use super::store::{Heartbeat, Snapshot, Store, StoreError};
 use super::units;
 use crate::base::name::{PaneId, UnitName};
 use crate::base::now::{Mono, Now};
-use crate::config::Config;
+use crate::config::{Agent, Config};
 use crate::screen::detect::Detector;
 use crate::supervise::action::{Action, Report, What};
 use crate::supervise::decide::decide;
@@ -57,6 +61,7 @@ pub struct Engine {
     pub answers: Vec<Answer>,
     tmux: Box<dyn Tmux>,
     journal: Journal,
+    notifier: Notifier,
     recorder: Recorder,
     project: String,
     handle: Project,
@@ -66,6 +71,8 @@ pub struct Engine {
     ao: PathBuf,
     environment: BTreeMap<String, String>,
     overrides: Overrides,
+    /// Of the CLIs: ours, as they get our environment.
+    zone: chrono_tz::Tz,
     heartbeat: Option<Heartbeat>,
     /// By backend: agents of one backend read alike.
     detectors: BTreeMap<String, Detector>,
@@ -97,6 +104,7 @@ impl Engine {
         let now = clock::now();
         let store = parts.project.store.clone();
         let journal = Journal::new(store.events());
+        let notify_store = store.clone();
         let recorder = Recorder::new(store.log_dir());
         let loaded = store.snapshot(now);
         let forgotten = loaded.value.is_none();
@@ -122,6 +130,7 @@ impl Engine {
             answers: Vec::new(),
             tmux: parts.tmux,
             journal,
+            notifier: Notifier::new(notify_store, now),
             recorder,
             kickoffs: BTreeSet::new(),
             typed,
@@ -129,6 +138,7 @@ impl Engine {
             ao: parts.ao,
             environment: parts.environment,
             overrides: parts.overrides,
+            zone: clock::zone(),
             heartbeat: parts.heartbeat,
             detectors: BTreeMap::new(),
             captured: BTreeMap::new(),
@@ -159,6 +169,7 @@ impl Engine {
             engine.recover_handoff();
         }
         engine.configure(wanted);
+        engine.recall_limits();
         engine.read_sequence_files();
         engine.recover_messages();
         Ok(engine)
@@ -223,6 +234,8 @@ impl Engine {
                 Action::Start { .. }
                 | Action::Stop { .. }
                 | Action::Type { .. }
+                | Action::SaveLimit { .. }
+                | Action::ReadWake { .. }
                 | Action::Look
                 | Action::Sequence { .. }
                 | Action::SaveHandoff
@@ -230,9 +243,7 @@ impl Engine {
                 | Action::Answer { .. } => None,
             })
             .collect();
-        for report in reports.iter().filter(|report| report.notify) {
-            super::notify::send(&self.config, report, now);
-        }
+        self.notifier.take(&self.config, &reports, self.tmux.as_mut(), now);
         self.journal.append(&reports, now);
         let due = now.mono.since(self.saved_at) >= SNAPSHOT_EVERY;
         if !actions.is_empty() || (self.unsaved && due) {
@@ -248,6 +259,7 @@ impl Engine {
             boot: process::boot_id(),
             saved: now,
             watchdog: self.heartbeat.clone(),
+            notify_problem: self.notifier.problem.clone(),
             fleet: self.fleet.clone(),
         };
         if let Err(error) = self.store.save_snapshot(&snapshot) {
@@ -260,10 +272,23 @@ impl Engine {
     fn report(&mut self, unit: Option<UnitName>, what: What, why: &str, notify: bool) {
         let report = Report { unit, what, why: why.to_owned(), notify };
         let now = clock::now();
-        if notify {
-            super::notify::send(&self.config, &report, now);
+        let reports = [report];
+        self.notifier.take(&self.config, &reports, self.tmux.as_mut(), now);
+        self.journal.append(&reports, now);
+    }
+
+    /// Tells people what was kept for later, and hears how telling them went.
+    pub fn notify(&mut self) {
+        let now = clock::now();
+        for why in self.notifier.tick(&self.config, self.tmux.as_mut(), now) {
+            // Not to be told by the notifier that has just failed.
+            self.report(None, What::Watchdog, &why, false);
         }
-        self.journal.append(&[report], now);
+    }
+
+    /// Waits for notifications under way: a process that ends would end them with it.
+    pub fn settle_notices(&mut self, limit: Duration) {
+        self.notifier.settle(self.tmux.as_mut(), limit);
     }
 
     /// A line in the event log that no decision made.
@@ -283,19 +308,30 @@ impl Engine {
         let mut events = Vec::new();
         for action in actions {
             match action {
-                Action::Start { unit, attempt, fresh, cause: _ } => {
-                    starts.push((unit, attempt, fresh));
+                Action::Start { unit, attempt, fresh, cause: _, fallback } => {
+                    starts.push(Opening { unit, attempt, fresh, fallback });
                 }
                 Action::Stop { unit, attempt, cause: _ } => stops.push((unit, attempt)),
-                Action::Type { unit, attempt: _, message, text, busy_input, command } => {
+                Action::Type {
+                    unit,
+                    attempt: _,
+                    message,
+                    text,
+                    busy_input,
+                    command,
+                    past_banner,
+                } => {
                     events.extend(self.type_message(Typing {
                         unit,
                         message,
                         text,
                         busy_input,
                         command,
+                        past_banner,
                     }));
                 }
+                Action::SaveLimit { unit, window } => self.save_limit(&unit, window.as_deref()),
+                Action::ReadWake { unit } => events.push(self.read_wake(unit)),
                 Action::Look => look = true,
                 Action::Sequence { step } => events.extend(self.put_down(&step)),
                 Action::SaveHandoff => self.save_handoff(),
@@ -319,6 +355,13 @@ impl Engine {
             events.push(self.look_event(false));
         }
         events
+    }
+
+    /// The agent as it was started: on its fallback while it waits a limit out there.
+    pub(super) fn agent_in_force(&self, unit: &UnitName) -> Option<Agent> {
+        let agent = self.config.agent(unit.as_str())?;
+        let away = self.fleet.units.get(unit).is_some_and(|unit| unit.away.is_some());
+        Some(if away { units::on_fallback(agent) } else { agent.clone() })
     }
 
     pub fn project(&self) -> &str {
