@@ -24,6 +24,7 @@ pub enum Verdict {
     Disabled,
     Stopped,
     NotRunning,
+    Finished,
     Failed,
     Queued,
     Submitted,
@@ -39,6 +40,7 @@ impl Verdict {
             Self::Disabled => "disabled",
             Self::Stopped => "stopped",
             Self::NotRunning => "not running",
+            Self::Finished => "finished",
             Self::Failed => "failed",
             Self::Queued => "queued",
             Self::Submitted => "delivered",
@@ -65,6 +67,10 @@ impl Line {
                 (Verdict::Stopped, Some("it did not leave by itself and was killed".to_owned()))
             }
             Outcome::NotRunning => (Verdict::NotRunning, None),
+            Outcome::Finished => (
+                Verdict::Finished,
+                Some("every phase is done; a phase added to the config resumes it".to_owned()),
+            ),
             Outcome::Failed { why } => (Verdict::Failed, Some(why.clone())),
             Outcome::Queued { .. } => (Verdict::Queued, None),
             Outcome::Submitted { .. } => (Verdict::Submitted, None),

@@ -10,7 +10,7 @@ use crate::limits::window::Phase;
 use crate::screen::Evidence;
 use crate::supervise::outbox::Origin;
 use crate::supervise::stall::{self, Rung, Verdict};
-use crate::supervise::state::{Care, Fleet, Life, Sight, Unit, UnitKind};
+use crate::supervise::state::{Care, Fleet, Life, Pause, Sight, Unit, UnitKind};
 use crate::supervise::{limit, waking};
 
 /// `ao explain NAME --json`.
@@ -40,6 +40,10 @@ pub struct Explanation {
     pub queued: usize,
     /// What follows, and when.
     pub next: String,
+    /// The phase it was started on, where it is a loop agent.
+    pub phase: Option<String>,
+    /// Messages that wait for it, each with what it waits for.
+    pub held: Vec<String>,
     /// The newest lines of the event log about it, oldest first.
     pub history: Vec<String>,
 }
@@ -77,6 +81,12 @@ pub fn explain(fleet: &Fleet, unit: &Unit, history: Vec<String>, now: Now) -> Ex
         next_wake: waking::next(unit).map(time),
         queued: unit.outbox.len(),
         next: next(fleet, unit, now),
+        held: super::queue::waiting(fleet, now)
+            .into_iter()
+            .filter(|waiting| waiting.agent == unit.spec.name.as_str())
+            .map(|waiting| format!("{} {}: {}", waiting.origin, waiting.id, waiting.waits_for))
+            .collect(),
+        phase: fleet.phases.given.get(&unit.spec.name).cloned(),
         history,
     }
 }
@@ -93,6 +103,12 @@ fn next(fleet: &Fleet, unit: &Unit, now: Now) -> String {
         return words;
     }
     match &unit.life {
+        Life::NotStarted if unit.pause == Some(Pause::Finished) => {
+            "nothing: every phase is done; a phase added to the config resumes it".to_owned()
+        }
+        Life::NotStarted if unit.wanted && unit.pause == Some(Pause::Moving) => {
+            "it is started once all loop agents are down and the phase is written".to_owned()
+        }
         Life::NotStarted if unit.wanted => "it is started at the next look".to_owned(),
         Life::NotStarted => format!("nothing: nobody asked for it; `ao up {name}` starts it"),
         Life::Starting { .. } => "its session is being opened".to_owned(),

@@ -7,7 +7,9 @@ use serde::Serialize;
 use super::usage::{Summary, UnitUsage};
 use crate::base::now::Now;
 use crate::config::{Agent, Config, Kind, Watch};
-use crate::supervise::state::{Care, Fleet, Life, Sight, Unit, UnitKind};
+use crate::supervise::outbox::Origin;
+use crate::supervise::sequence::{Move, Target};
+use crate::supervise::state::{Care, Fleet, Life, Pause, Sight, Unit, UnitKind};
 
 /// `ao status --json`. Fields are only ever added within a version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -17,6 +19,7 @@ pub struct Status {
     pub project: ProjectStatus,
     pub watchdog: WatchdogStatus,
     pub phase: Option<PhaseStatus>,
+    pub handoff: Option<HandoffStatus>,
     pub agents: Vec<UnitStatus>,
     pub services: Vec<UnitStatus>,
     /// Why what is shown may be wrong: tmux did not answer.
@@ -52,6 +55,27 @@ pub struct PhaseStatus {
     pub index: usize,
     pub count: usize,
     pub id: String,
+    /// Every phase is done.
+    pub complete: bool,
+    /// Where the loop agents are being moved, and why.
+    pub moving: Option<String>,
+    /// The line of its status file that says it is done.
+    pub done: Option<String>,
+}
+
+/// The branch and the inboxes that agents hand work over with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct HandoffStatus {
+    /// Repository, remote and branch.
+    pub source: String,
+    /// The last look that succeeded.
+    pub looked_at: Option<String>,
+    /// The hash of the branch at that look.
+    pub tip: Option<String>,
+    /// Why looking fails.
+    pub problem: Option<String>,
+    /// Pings that wait until their agent can read them.
+    pub pings_held: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -64,7 +88,7 @@ pub struct UnitStatus {
     pub model: Option<String>,
     pub watch: String,
     /// One of starting, working, idle, waiting, limited, overloaded, fatal, dead, done, unknown,
-    /// running (a service), not started, failed, disabled.
+    /// running (a service), not started, finished, failed, disabled.
     pub state: String,
     pub since: Option<String>,
     pub pid: Option<u32>,
@@ -142,14 +166,45 @@ pub fn status(fleet: &Fleet, config: &Config, found: &Found, now: Now) -> Status
                 index,
                 count: sequence.phases.len(),
                 id: sequence.phases.get(index).map_or_else(String::new, |phase| phase.id.clone()),
+                complete: fleet.phases.finished.is_some(),
+                moving: fleet.phases.moving.as_ref().map(moving),
+                done: fleet
+                    .phases
+                    .done
+                    .as_ref()
+                    .map(|done| format!("line {} of {}: {}", done.line, done.place, done.text)),
             }
         }),
+        handoff: fleet.settings.handoff.as_ref().map(|watch| handoff(fleet, &watch.source)),
         agents,
         services,
         unknown: match &fleet.sight {
             Sight::Blind { error, .. } => Some(error.clone()),
             Sight::Never | Sight::Clear => None,
         },
+    }
+}
+
+fn handoff(fleet: &Fleet, source: &str) -> HandoffStatus {
+    let known = &fleet.handoff;
+    let messages = fleet.units.values().flat_map(|unit| &unit.outbox);
+    HandoffStatus {
+        source: source.to_owned(),
+        looked_at: known.looked_at.map(time),
+        tip: known.seen.tip.as_ref().map(|tip| tip.id.clone()),
+        problem: known.problem.clone(),
+        pings_held: messages.filter(|message| message.draft.origin == Origin::Handoff).count(),
+    }
+}
+
+fn moving(moving: &Move) -> String {
+    let to = match &moving.to {
+        Target::Phase { id, .. } => format!("to `{id}`"),
+        Target::Complete { .. } => "to the end of the sequence".to_owned(),
+    };
+    match &moving.problem {
+        Some(problem) => format!("{to}: {}; waits: {problem}", moving.cause),
+        None => format!("{to}: {}", moving.cause),
     }
 }
 
@@ -259,6 +314,7 @@ fn unit_of(unit: Option<&Unit>, of: Of<'_>, runs: Option<&Agent>, now: Now) -> U
 /// The one word for what a unit does, and since when.
 pub fn state(unit: &Unit) -> (&'static str, Option<DateTime<Utc>>) {
     match &unit.life {
+        Life::NotStarted if unit.pause == Some(Pause::Finished) => ("finished", None),
         Life::NotStarted => ("not started", None),
         Life::Starting { .. } => ("starting", None),
         Life::Running { since_wall, .. } => match (&unit.reading, unit.spec.kind) {

@@ -128,6 +128,7 @@ fn names(request: &Request) -> Vec<String> {
             units.iter().map(ToString::to_string).collect()
         }
         Request::Send { unit, .. } => vec![unit.to_string()],
+        Request::Phase { .. } => vec!["the move to the phase".to_owned()],
     }
 }
 

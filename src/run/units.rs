@@ -7,8 +7,9 @@ use crate::backend::Backend;
 use crate::base::name::UnitName;
 use crate::base::now::millis;
 use crate::config::section::backend::Holder;
-use crate::config::{Agent, Config, Kind, Service, Watch};
-use crate::supervise::settings::Settings;
+use crate::config::{Agent, Config, Kind, Sequence, Service, Watch};
+use crate::handoff::{inbox, judge};
+use crate::supervise::settings::{SequenceSettings, Settings};
 use crate::supervise::state::{Care, Habits, UnitKind, UnitSpec};
 use crate::sys::clock;
 
@@ -24,10 +25,53 @@ pub fn member<'a>(config: &'a Config, name: &UnitName) -> Option<Member<'a>> {
     agent.or_else(|| config.service(name.as_str()).map(Member::Service))
 }
 
-/// What the supervisor needs to know of the watchdog's own section.
+/// Names what is fetched: another repository, remote or branch is another source.
+pub fn handoff_source(config: &Config) -> Option<String> {
+    let handoff = config.sequence.as_ref()?.handoff.as_ref()?;
+    Some(format!("{} {}/{}", handoff.repo.display(), handoff.remote, handoff.branch))
+}
+
+fn handoff_watch(config: &Config, sequence: &SequenceSettings) -> Option<judge::Watch> {
+    let handoff = config.sequence.as_ref()?.handoff.as_ref()?;
+    let rule = |pings: &Option<UnitName>, pattern: &str, text: &str| {
+        let pings = pings.clone()?;
+        Some(judge::Rule { pings, pattern: pattern.to_owned(), text: text.to_owned() })
+    };
+    let by_position = [handoff.claim_pings.as_ref(), handoff.review_pings.as_ref()];
+    let inboxes = handoff.inboxes.iter().enumerate().filter_map(|(position, file)| {
+        let reader = inbox::reader(file, position, &sequence.members, by_position)?;
+        let role = sequence.members.get(&reader).cloned().flatten();
+        let reader_names = [Some(reader.to_string()), role].into_iter().flatten().collect();
+        let text = handoff.inbox_text.clone();
+        Some(judge::Inbox { file: file.clone(), reader, reader_names, text })
+    });
+    Some(judge::Watch {
+        source: handoff_source(config)?,
+        claims: rule(&handoff.claim_pings, &handoff.claim_pattern, &handoff.claim_text),
+        reviews: rule(&handoff.review_pings, &handoff.review_pattern, &handoff.review_text),
+        inboxes: inboxes.collect(),
+    })
+}
+
+fn sequence_settings(config: &Config, sequence: &Sequence) -> SequenceSettings {
+    let members = config.agents.iter().filter(|agent| agent.kind == Kind::Loop);
+    SequenceSettings {
+        phases: sequence.phases.iter().map(|phase| phase.id.clone()).collect(),
+        resume_phase: sequence.resume_phase,
+        auto_advance: sequence.auto_advance,
+        on_complete: sequence.on_complete.as_ref().map(|on_complete| on_complete.run.clone()),
+        members: members.map(|agent| (agent.name.clone(), agent.role.clone())).collect(),
+    }
+}
+
+/// What the supervisor needs to know of the config beside its units.
 pub fn settings(config: &Config) -> Settings {
     let watchdog = &config.watchdog;
+    let sequence = config.sequence.as_ref().map(|sequence| sequence_settings(config, sequence));
+    let handoff = sequence.as_ref().and_then(|sequence| handoff_watch(config, sequence));
     Settings {
+        sequence,
+        handoff,
         zone: clock::zone().name().to_owned(),
         limit_probe_fallback: watchdog.limit_probe_fallback,
         limit_reset_slack: watchdog.limit_reset_slack,

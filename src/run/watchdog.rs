@@ -4,12 +4,13 @@
 //! SIGHUP is taken note of and ignored: it comes with the death of the pane the loop runs in.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::engine::Engine;
+use super::engine::{self, Engine};
 use super::prepare::Overrides;
 use super::project::{self, Project, ProjectError};
 use super::request;
@@ -50,6 +51,10 @@ enum Wake {
     Config,
     Request,
     Heard,
+    /// The branch, an inbox or a status file may have changed.
+    Handoff,
+    /// A look at them is over.
+    Looked,
     Stopped,
 }
 
@@ -110,6 +115,10 @@ struct Loop {
     watched: BTreeSet<u32>,
     /// Kept for their drop: they end the watching.
     _files: Vec<FileWatch>,
+    /// Of the branch and the files that agents hand work over with.
+    _handoff: Vec<FileWatch>,
+    handoff_folders: Vec<(PathBuf, bool)>,
+    sender: mpsc::Sender<Wake>,
     told: Arc<AtomicBool>,
     /// Follows the transcripts beside the loop, for as long as this stands.
     transcripts: mpsc::Sender<Config>,
@@ -125,7 +134,7 @@ struct Loop {
 }
 
 impl Loop {
-    fn new(project: Project, engine: Engine) -> Result<Self, WatchdogError> {
+    fn new(project: Project, mut engine: Engine) -> Result<Self, WatchdogError> {
         let (sender, wakes) = mpsc::channel();
         let died = sender.clone();
         let deaths = DeathWatch::start(move |death| died.send(Wake::Died(death.pid)).is_ok())
@@ -133,6 +142,8 @@ impl Loop {
         let told = Arc::new(AtomicBool::new(false));
         signals(&told, &sender)?;
         let mut files = Vec::new();
+        let (loop_sender, looked) = (sender.clone(), sender.clone());
+        engine.set_waker(move || drop(looked.send(Wake::Looked)));
         // Without these the same is found by looking now and then.
         let config = sender.clone();
         match FileWatch::start(&project.config.file, move || drop(config.send(Wake::Config))) {
@@ -165,6 +176,9 @@ impl Loop {
             deaths,
             watched: BTreeSet::new(),
             _files: files,
+            _handoff: Vec::new(),
+            handoff_folders: Vec::new(),
+            sender: loop_sender,
             told,
             server_seen: false,
             glance_at: now,
@@ -178,6 +192,7 @@ impl Loop {
         let why = format!("watchdog started, process {}", std::process::id());
         self.engine.log(What::Watchdog, &why);
         self.keep_good_config();
+        self.watch_handoff();
         loop {
             if self.told.load(Ordering::Relaxed) {
                 self.engine.log(What::Watchdog, "watchdog told to end");
@@ -198,9 +213,12 @@ impl Loop {
         self.engine.take_outcomes();
         self.engine.take_kickoffs();
         self.engine.hear();
+        self.engine.take_handoff();
         if now >= self.signal_at {
             self.signal_at = now.plus(self.engine.config.watchdog.signal_interval);
             self.reload();
+            self.engine.read_sequence_files();
+            self.engine.look_at_handoff();
             self.engine.rotate_logs();
             self.engine.reopen_logs();
             if stall::suspects(&self.engine.fleet) && now < self.heavy_at {
@@ -233,7 +251,9 @@ impl Loop {
     /// Waits for the next deadline or whatever comes before it.
     fn wait(&mut self) {
         let deadlines = [self.glance_at, self.requests_at, self.signal_at, self.heavy_at];
-        let next = deadlines.into_iter().chain(wake::next(&self.engine.fleet, clock::now())).min();
+        let handoff = self.engine.handoff_due();
+        let next = wake::next(&self.engine.fleet, clock::now());
+        let next = deadlines.into_iter().chain(next).chain(handoff).min();
         let now = clock::now().mono;
         let mut left = next.map_or(GLANCE, |next| next.since(now));
         if self.engine.work_under_way() {
@@ -252,7 +272,8 @@ impl Loop {
                 }
                 Wake::Config => self.reload(),
                 Wake::Request => self.requests_at = now,
-                Wake::Heard | Wake::Stopped => {}
+                Wake::Handoff => self.engine.look_at_handoff(),
+                Wake::Heard | Wake::Looked | Wake::Stopped => {}
             }
             wake = self.wakes.try_recv().ok();
         }
@@ -274,6 +295,8 @@ impl Loop {
                 drop(self.transcripts.send(config.clone()));
                 self.engine.adopt_config(config);
                 self.keep_good_config();
+                self.watch_handoff();
+                self.engine.look_at_handoff();
             }
             Err(error) => {
                 let problem = match &error {
@@ -285,6 +308,30 @@ impl Loop {
                 self.engine.feed(Event::ConfigBroken { problem });
             }
         }
+    }
+
+    /// Hears at once of a moved branch or a changed file; without a watch each signal tick looks.
+    fn watch_handoff(&mut self) {
+        let folders = engine::watched_folders(&self.project.config);
+        if folders == self.handoff_folders {
+            return;
+        }
+        self._handoff = folders
+            .iter()
+            .filter_map(|(folder, all_below)| {
+                let sender = self.sender.clone();
+                let changed = move || drop(sender.send(Wake::Handoff));
+                let watch = if *all_below {
+                    FileWatch::tree(folder, changed)
+                } else {
+                    FileWatch::folder(folder, changed)
+                };
+                watch
+                    .inspect_err(|error| tracing::warn!(%error, "it is looked at now and then"))
+                    .ok()
+            })
+            .collect();
+        self.handoff_folders = folders;
     }
 
     /// Kept beside the state, so that `status` can show the fleet while the file is broken.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{Outcome, RequestId};
 use super::outbox::MessageId;
+use super::sequence::Step;
 use crate::base::name::UnitName;
 use crate::limits::window::Window;
 
@@ -45,6 +46,10 @@ pub enum Action {
     Look,
     /// A line for the event log; with `notify`, for people too.
     Report(Report),
+    /// Put down where the sequence stands. Answered by `Sequence` where its step says so.
+    Sequence { step: Step },
+    /// Write down a copy of what was seen of branch and inboxes.
+    SaveHandoff,
     /// The set of wanted units changed: write it down before anything else is done.
     SaveWanted,
     /// A request is answered in full.
@@ -90,6 +95,7 @@ pub enum What {
     NotSent,
     Watchdog,
     Phase,
+    Handoff,
     Limit,
     Stall,
 }
@@ -120,6 +126,7 @@ impl What {
             Self::NotSent => "not sent",
             Self::Watchdog => "watchdog",
             Self::Phase => "phase",
+            Self::Handoff => "handoff",
             Self::Limit => "limit",
             Self::Stall => "stall",
         }

@@ -9,7 +9,7 @@ use super::action::{Action, Report, What};
 use super::event::{Outcome, Seen};
 use super::restart::Next;
 use super::settings::Settings;
-use super::state::{Care, Death, Known, Life, Note, Then, Unit, UnitKind};
+use super::state::{Care, Death, Known, Life, Note, Pause, Then, Unit, UnitKind};
 use super::{limit, overload, stall};
 use crate::base::human;
 use crate::base::now::{Mono, Now};
@@ -227,6 +227,7 @@ pub fn start(unit: &mut Unit, cause: &str, now: Now, out: &mut Vec<Action>) {
     });
 }
 
+/// Ends it; what follows is said with `then`.
 pub fn stop(unit: &mut Unit, then: Then, cause: &str, now: Now, out: &mut Vec<Action>) {
     unit.life = Life::Stopping { since: now.mono, then, cause: cause.to_owned() };
     // What its screen says from here on is about its end.
@@ -263,6 +264,9 @@ pub fn up(unit: &mut Unit, by_name: bool, now: Now, out: &mut Vec<Action>) -> Op
     }
     // A disabled agent started by name runs, but nobody heals it.
     unit.wanted = unit.spec.enabled;
+    if let Some(pause) = unit.pause {
+        return held_down(unit, pause);
+    }
     match &mut unit.life {
         Life::Running { .. } => Some(Outcome::AlreadyRunning),
         Life::Starting { .. } => None,
@@ -273,6 +277,21 @@ pub fn up(unit: &mut Unit, by_name: bool, now: Now, out: &mut Vec<Action>) -> Op
         Life::NotStarted | Life::Dead { .. } | Life::Failed { .. } | Life::Done { .. } => {
             unit.restarts.cleared();
             start(unit, "asked for by `ao up`", now, out);
+            None
+        }
+    }
+}
+
+/// Its sequence decides when it starts, if it does.
+fn held_down(unit: &mut Unit, pause: Pause) -> Option<Outcome> {
+    match pause {
+        Pause::Finished => Some(Outcome::Finished),
+        Pause::Moving => {
+            // The move's end starts it, also one that failed.
+            if matches!(unit.life, Life::Failed { .. }) {
+                unit.life = Life::NotStarted;
+                unit.restarts.cleared();
+            }
             None
         }
     }
@@ -315,6 +334,9 @@ pub fn restart(unit: &mut Unit, fresh: bool, now: Now, out: &mut Vec<Action>) ->
     unit.wanted = unit.spec.enabled;
     unit.fresh_next |= fresh;
     unit.restarts.cleared();
+    if let Some(pause) = unit.pause {
+        return held_down(unit, pause);
+    }
     match &mut unit.life {
         Life::Running { .. } | Life::Starting { .. } => {
             stop(unit, Then::Restart, "asked for by `ao restart`", now, out);

@@ -14,7 +14,7 @@ use super::settings::Settings;
 use super::state::{
     Brake, Death, Fleet, Life, Owed, ServerId, Sight, Then, Unit, UnitKind, UnitSpec,
 };
-use super::{limit, overload, stall, waking};
+use super::{limit, overload, pinging, sequence, stall, waking};
 use crate::base::human::count;
 use crate::base::name::UnitName;
 use crate::base::now::Now;
@@ -33,6 +33,7 @@ pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
         Event::Configured { units, wanted, settings } => {
             fleet.settings = settings.clone();
             configured(fleet, units, wanted, &mut out);
+            sequence::configured(fleet, &mut out);
         }
         Event::ConfigBroken { problem } => config_broken(fleet, problem, &mut out),
         Event::Looked { server, panes } => looked(fleet, *server, panes, now, &mut out),
@@ -80,12 +81,17 @@ pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
             send(fleet, id, unit, draft, *wait, now, &mut out);
         }
         Event::Requested { id, request } => requested(fleet, id, request, now, &mut out),
+        Event::Sequence { heard } => sequence::heard(fleet, heard, now, &mut out),
+        Event::Handoff { look } => pinging::looked(fleet, look, now, &mut out),
         Event::Tick => {
             stall::due(fleet, now, &mut out);
             limit::due(fleet, now, &mut out);
             overload::due(fleet, now, &mut out);
             waking::due(fleet, now, &mut out);
         }
+    }
+    if fleet.sight == Sight::Clear && fleet.brake.is_none() {
+        sequence::due(fleet, now, &mut out);
     }
     match &mut fleet.brake {
         Some(brake) if brake.look_again_at <= now.mono => {
@@ -101,6 +107,7 @@ pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
             outbox::due(unit, now, &mut out);
         }
     }
+    sequence::note_starts(fleet);
     answer(fleet, &mut out);
     out
 }
@@ -332,6 +339,7 @@ fn stopped(
                     settle(owed, &name, &Outcome::Stopped { cut: *cut });
                 }
                 Then::Restart => agent::start(unit, &cause, now, out),
+                Then::Hold => unit.life = Life::NotStarted,
                 Then::RestartAt { at } => {
                     let evidence = Death::Ended { cause };
                     unit.life = Life::Dead { evidence, since: now.wall, restart_at: Some(at) };
@@ -369,8 +377,21 @@ fn requested(
         Request::Up { units, .. } | Request::Down { units } | Request::Restart { units, .. } => {
             units
         }
+        Request::Phase { index } => {
+            let outcomes = sequence::asked(fleet, *index, out);
+            fleet.owed.push(Owed { request: id.clone(), outcomes });
+            return;
+        }
         Request::Send { .. } => return,
     };
+    match request {
+        Request::Up { by_name: false, .. } => sequence::bare_up(fleet, out),
+        Request::Up { .. }
+        | Request::Down { .. }
+        | Request::Restart { .. }
+        | Request::Send { .. }
+        | Request::Phase { .. } => {}
+    }
     let mut outcomes: BTreeMap<UnitName, Option<Outcome>> = BTreeMap::new();
     let mut wanted_changed = false;
     for name in names {
@@ -384,10 +405,12 @@ fn requested(
             Request::Up { by_name, .. } => agent::up(unit, *by_name, now, out),
             Request::Down { .. } => agent::down(unit, now, out),
             Request::Restart { fresh, .. } => agent::restart(unit, *fresh, now, out),
-            Request::Send { .. } => None,
+            Request::Send { .. } | Request::Phase { .. } => None,
         };
         wanted_changed |= unit.wanted != wanted_before;
+        let runs = unit.wanted || (outcome.is_none() && !matches!(request, Request::Down { .. }));
         outcomes.insert(name.clone(), outcome);
+        sequence::wished(fleet, name, runs);
     }
     if wanted_changed {
         // Written down before the first signal is sent or the first session opened.

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::outbox::{Draft, MessageId, Typed};
+use super::pinging::Looked;
+use super::sequence::Heard;
 use super::settings::Settings;
 use super::state::{Death, ServerId, UnitSpec};
 use crate::base::name::{PaneId, UnitName};
@@ -44,6 +46,10 @@ pub enum Event {
     WakeText { unit: UnitName, text: Result<String, String> },
     /// Somebody asks for something.
     Requested { id: RequestId, request: Request },
+    /// Something about the sequence of phases was found out.
+    Sequence { heard: Heard },
+    /// The branch and the inboxes were looked at.
+    Handoff { look: Looked },
     /// Time passed.
     Tick,
 }
@@ -121,6 +127,8 @@ pub enum Request {
     Restart { units: BTreeSet<UnitName>, fresh: bool },
     /// Say this to one agent. With `wait` the answer comes when its fate is known.
     Send { unit: UnitName, draft: Draft, wait: bool },
+    /// Move all loop agents to this phase, counted from 0.
+    Phase { index: usize },
 }
 
 /// What became of one unit of a request.
@@ -135,6 +143,8 @@ pub enum Outcome {
         cut: bool,
     },
     NotRunning,
+    /// Its sequence is complete: there is nothing to start it for.
+    Finished,
     Failed {
         why: String,
     },

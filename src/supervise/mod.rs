@@ -11,6 +11,8 @@ pub mod invariant;
 pub mod limit;
 pub mod outbox;
 pub mod overload;
+pub mod pinging;
+pub mod sequence;
 pub mod settings;
 pub mod stall;
 pub mod state;
@@ -20,5 +22,7 @@ pub mod record;
 pub mod restart;
 pub mod waking;
 
+#[cfg(test)]
+mod sequence_tests;
 #[cfg(test)]
 mod tests;

@@ -378,6 +378,8 @@ mod tests {
             | Action::SaveLimit { .. }
             | Action::ReadWake { .. }
             | Action::Look
+            | Action::Sequence { .. }
+            | Action::SaveHandoff
             | Action::SaveWanted => None,
         };
         out.iter().filter_map(words).collect()

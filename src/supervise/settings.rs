@@ -1,18 +1,23 @@
 //! What the config says of the watchdog as a whole, as far as decisions need it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 use super::state::duration_ms;
+use crate::base::name::UnitName;
 use crate::config::{LIMIT_PROBE_TEXT, STALL_NUDGE_TEXT};
+use crate::handoff::judge::Watch;
 use crate::limits::window;
 
 /// Given with the units whenever a config comes into force.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
+    pub sequence: Option<SequenceSettings>,
+    pub handoff: Option<Watch>,
     /// IANA name of the zone the CLIs run in; banners print local times without naming it.
     pub zone: String,
     #[serde(with = "duration_ms")]
@@ -30,6 +35,8 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            sequence: None,
+            handoff: None,
             zone: "UTC".to_owned(),
             limit_probe_fallback: Duration::from_secs(300),
             limit_reset_slack: Duration::from_secs(45),
@@ -55,4 +62,18 @@ impl Settings {
             max_window: self.max_limit_window,
         }
     }
+}
+
+/// `[loop]`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SequenceSettings {
+    /// Their ids in order; never empty, none twice.
+    pub phases: Vec<String>,
+    pub resume_phase: bool,
+    pub auto_advance: bool,
+    /// Started once when all phases are done.
+    pub on_complete: Option<UnitName>,
+    /// The loop agents, each with its role.
+    pub members: BTreeMap<UnitName, Option<String>>,
 }

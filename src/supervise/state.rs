@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::event::{Outcome, RequestId};
 use super::outbox::{Message, MessageId};
 use super::overload::OverloadClock;
+use super::pinging::Handoff;
 use super::restart::History;
+use super::sequence::Phases;
 use super::settings::Settings;
 use super::stall::StallClock;
 use crate::base::name::{PaneId, SessionName, UnitName};
@@ -48,6 +50,10 @@ pub struct Fleet {
     pub newest_message: MessageId,
     #[serde(default)]
     pub settings: Settings,
+    #[serde(default)]
+    pub phases: Phases,
+    #[serde(default)]
+    pub handoff: Handoff,
     /// When time was last seen to pass; a gap means that the machine slept or nobody looked.
     #[serde(default)]
     pub awake_at: Option<Mono>,
@@ -65,6 +71,8 @@ impl Default for Fleet {
             owed: Vec::new(),
             newest_message: MessageId::default(),
             settings: Settings::default(),
+            phases: Phases::default(),
+            handoff: Handoff::default(),
             awake_at: None,
         }
     }
@@ -184,6 +192,9 @@ pub struct Unit {
     /// What waits to be typed, oldest first.
     #[serde(default)]
     pub outbox: Vec<Message>,
+    /// Kept down by the sequence of phases, whatever is wished for.
+    #[serde(default)]
+    pub pause: Option<Pause>,
     /// Its usage limit: open, or over and remembered by its banner.
     #[serde(default)]
     pub window: Option<Window>,
@@ -200,6 +211,16 @@ pub struct Unit {
     /// When its last wake was queued.
     #[serde(default)]
     pub woken_at: Option<DateTime<Utc>>,
+}
+
+/// Why a loop agent is kept down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pause {
+    /// All loop agents go to another phase.
+    Moving,
+    /// Every phase is done.
+    Finished,
 }
 
 /// What the unit's screen or sensors said last.
@@ -272,6 +293,8 @@ pub enum Then {
     },
     /// Left alone as `failed`, with the cause of the stop.
     Fail,
+    /// Kept down by its sequence, which says what follows.
+    Hold,
 }
 
 /// How we know that a unit died.
@@ -330,6 +353,7 @@ impl Unit {
             last: None,
             launched_digest: None,
             outbox: Vec::new(),
+            pause: None,
             window: None,
             armed_told: false,
             away: None,
@@ -346,7 +370,7 @@ impl Unit {
 
     /// Whether the watchdog brings it back when it dies.
     pub fn healed(&self) -> bool {
-        self.wanted && self.listed && self.spec.care != Care::None
+        self.wanted && self.listed && self.pause.is_none() && self.spec.care != Care::None
     }
 
     pub fn is_running(&self) -> bool {
@@ -356,6 +380,15 @@ impl Unit {
     pub fn config_changed(&self) -> bool {
         self.is_running()
             && self.launched_digest.is_some_and(|launched| launched != self.spec.launch_digest)
+    }
+}
+
+/// Nobody waits for the outcome of a start or stop any more: the next look settles it at once.
+pub fn outcomes_lost(fleet: &mut Fleet) {
+    for unit in fleet.units.values_mut() {
+        if let Life::Starting { since } | Life::Stopping { since, .. } = &mut unit.life {
+            *since = Mono(0);
+        }
     }
 }
 

@@ -139,6 +139,8 @@ fn title(event: &Event) -> &'static str {
         Event::Stopped { .. } => "stopped",
         Event::Requested { .. } => "requested",
         Event::Typed { .. } => "typed",
+        Event::Sequence { .. } => "sequence",
+        Event::Handoff { .. } => "handoff",
         Event::LimitRecalled { .. } => "limit recalled",
         Event::WakeText { .. } => "wake text",
         Event::Tick => "tick",
@@ -153,6 +155,8 @@ fn words(action: &Action) -> String {
         Action::Stop { unit, attempt, cause: _ } => format!("STOP {unit} {attempt}"),
         Action::Type { unit, message, text, .. } => format!("TYPE {unit} {}: {text}", message.0),
         Action::Look => "LOOK".to_owned(),
+        Action::Sequence { step } => format!("{step:?}"),
+        Action::SaveHandoff => "SAVE HANDOFF".to_owned(),
         Action::SaveWanted => "SAVE WANTED".to_owned(),
         Action::SaveLimit { unit, window } => {
             format!("{} LIMIT {unit}", if window.is_some() { "SAVE" } else { "DROP" })
@@ -985,6 +989,8 @@ fn an_answer_names_what_became_of_each_unit() {
         | Action::Stop { .. }
         | Action::Type { .. }
         | Action::Look
+        | Action::Sequence { .. }
+        | Action::SaveHandoff
         | Action::Report(_)
         | Action::SaveLimit { .. }
         | Action::ReadWake { .. }

@@ -4,6 +4,7 @@ pub mod clock;
 pub mod db;
 pub mod death;
 pub mod file;
+pub mod git;
 pub mod load;
 pub mod lock;
 pub mod place;

@@ -28,7 +28,12 @@ impl FileWatch {
         folder: &Path,
         changed: impl FnMut() + Send + 'static,
     ) -> Result<Self, WatchError> {
-        Self::watch(folder, None, changed)
+        Self::watch(folder, None, RecursiveMode::NonRecursive, changed)
+    }
+
+    /// The same for a folder and all below it.
+    pub fn tree(folder: &Path, changed: impl FnMut() + Send + 'static) -> Result<Self, WatchError> {
+        Self::watch(folder, None, RecursiveMode::Recursive, changed)
     }
 
     /// Calls `changed` from a thread of its own, often several times for one change.
@@ -37,13 +42,15 @@ impl FileWatch {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             Some(_) | None => Path::new("."),
         };
-        Self::watch(folder, file.file_name().map(std::ffi::OsStr::to_owned), changed)
+        let name = file.file_name().map(std::ffi::OsStr::to_owned);
+        Self::watch(folder, name, RecursiveMode::NonRecursive, changed)
     }
 
     /// `name`: only this file of the folder counts.
     fn watch(
         folder: &Path,
         name: Option<std::ffi::OsString>,
+        depth: RecursiveMode,
         mut changed: impl FnMut() + Send + 'static,
     ) -> Result<Self, WatchError> {
         let heard = move |event: notify::Result<notify::Event>| {
@@ -60,7 +67,7 @@ impl FileWatch {
         };
         let failed = |cause| WatchError { folder: folder.to_owned(), cause };
         let mut watcher = notify::recommended_watcher(heard).map_err(failed)?;
-        watcher.watch(folder, RecursiveMode::NonRecursive).map_err(failed)?;
+        watcher.watch(folder, depth).map_err(failed)?;
         Ok(Self { _watcher: watcher })
     }
 

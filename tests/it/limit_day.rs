@@ -163,6 +163,8 @@ impl Day {
             | Action::ReadWake { .. }
             | Action::Look
             | Action::SaveWanted
+            | Action::Sequence { .. }
+            | Action::SaveHandoff
             | Action::Answer { .. } => {}
         }
     }

@@ -326,6 +326,8 @@ impl Sim {
                 Action::SaveWanted => (5, "", 0),
                 Action::Answer { id, .. } => (6, id.0.as_str(), 0),
                 Action::Type { unit, message, .. } => (7, unit.as_str(), message.0),
+                Action::Sequence { .. } => (10, "", 0),
+                Action::SaveHandoff => (11, "", 0),
                 Action::SaveLimit { unit, window } => {
                     (8, unit.as_str(), u64::from(window.is_some()))
                 }
@@ -365,7 +367,10 @@ impl Sim {
                 Action::Look => {
                     self.push(self.world.mono + 10, Happening::LookNow(self.epoch));
                 }
-                Action::Report(_) | Action::SaveLimit { .. } => {}
+                Action::Report(_)
+                | Action::Sequence { .. }
+                | Action::SaveHandoff
+                | Action::SaveLimit { .. } => {}
                 Action::SaveWanted => self.save_wanted(),
                 Action::Answer { id, .. } => {
                     let asked = self.pending.remove(id);
@@ -468,6 +473,8 @@ impl Sim {
                 Action::SaveLimit { .. }
                 | Action::ReadWake { .. }
                 | Action::Look
+                | Action::Sequence { .. }
+                | Action::SaveHandoff
                 | Action::Report(_)
                 | Action::SaveWanted
                 | Action::Answer { .. } => {}
@@ -492,7 +499,7 @@ impl Sim {
                 }
                 units.clone()
             }
-            Request::Send { .. } => BTreeSet::new(),
+            Request::Send { .. } | Request::Phase { .. } => BTreeSet::new(),
         }
     }
 
@@ -713,6 +720,8 @@ impl Sim {
             Action::Look
             | Action::Report(_)
             | Action::SaveLimit { .. }
+            | Action::Sequence { .. }
+            | Action::SaveHandoff
             | Action::SaveWanted
             | Action::Answer { .. } => {
                 unreachable!("only starts, stops and typing take time")

@@ -8,6 +8,7 @@ use super::Engine;
 use crate::base::now::Now;
 use crate::supervise::action::{Action, Report, What};
 use crate::supervise::event::Event;
+use crate::supervise::sequence::Step;
 use crate::supervise::state::Fleet;
 
 /// What was said already, and what is to be shown.
@@ -41,7 +42,20 @@ impl Engine {
                     self.would(report, now);
                     continue;
                 }
+                Action::Sequence { step } => {
+                    self.fleet.phases = before.phases.clone();
+                    let why = match step {
+                        Step::SetPhase { index } => format!("phase {index} would be written"),
+                        Step::Complete { finished, .. } => {
+                            format!("all phases are done: {}", finished.join(", "))
+                        }
+                        Step::TakeTrigger | Step::DropTrigger => continue,
+                    };
+                    self.would(Report { unit: None, what: What::Phase, why, notify: false }, now);
+                    continue;
+                }
                 Action::SaveLimit { .. }
+                | Action::SaveHandoff
                 | Action::Look
                 | Action::SaveWanted
                 | Action::Answer { .. } => continue,

@@ -4,12 +4,14 @@
 //! It never waits for anything but tmux: stopping processes runs beside it and reports by channel.
 
 mod dry_run;
+mod handoff;
 mod kickoffs;
 mod limits;
 mod logs;
 mod looking;
 mod messages;
 mod sensors;
+mod sequence;
 mod starting;
 mod stopping;
 mod waking;
@@ -20,11 +22,13 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
 use self::dry_run::DryRun;
+pub use self::handoff::watched_folders;
 use self::kickoffs::Typed;
 use self::looking::Captured;
 use self::messages::Typing;
 pub use self::messages::typed_text;
 use self::sensors::Hearings;
+pub use self::sequence::COMPLETE;
 use self::starting::Opening;
 use super::journal::Journal;
 use super::notify::Notifier;
@@ -83,6 +87,7 @@ pub struct Engine {
     pending: Receiver<Event>,
     stops_under_way: usize,
     typing_under_way: usize,
+    handoff: handoff::Work,
     saved_at: Mono,
     unsaved: bool,
     dry: Option<DryRun>,
@@ -110,6 +115,7 @@ impl Engine {
         let notify_store = store.clone();
         let recorder = Recorder::new(store.log_dir());
         let loaded = store.snapshot(now);
+        let forgotten = loaded.value.is_none();
         let mut fleet = match loaded.value {
             // Monotonic times of another boot mean nothing: what they guard starts over.
             Some(snapshot) if snapshot.boot == process::boot_id() => snapshot.fleet,
@@ -119,6 +125,7 @@ impl Engine {
         fleet.sight = Sight::Never;
         // Whoever asked is gone with the process that was to answer.
         fleet.owed.clear();
+        state::outcomes_lost(&mut fleet);
         let wanted = store.wanted(now);
         let (outcomes, pending) = std::sync::mpsc::channel();
         let (typed, typed_pending) = std::sync::mpsc::channel();
@@ -149,6 +156,7 @@ impl Engine {
             pending,
             stops_under_way: 0,
             typing_under_way: 0,
+            handoff: handoff::Work::new(),
             saved_at: now.mono,
             unsaved: false,
             dry: parts.dry_run.then(DryRun::default),
@@ -166,8 +174,13 @@ impl Engine {
                 .map(|unit| unit.spec.name.clone())
                 .collect()
         });
+        if forgotten {
+            engine.recover_phases();
+            engine.recover_handoff();
+        }
         engine.configure(wanted);
         engine.recall_limits();
+        engine.read_sequence_files();
         engine.recover_messages();
         Ok(engine)
     }
@@ -238,6 +251,8 @@ impl Engine {
                 | Action::SaveLimit { .. }
                 | Action::ReadWake { .. }
                 | Action::Look
+                | Action::Sequence { .. }
+                | Action::SaveHandoff
                 | Action::SaveWanted
                 | Action::Answer { .. } => None,
             })
@@ -339,6 +354,8 @@ impl Engine {
                 Action::SaveLimit { unit, window } => self.save_limit(&unit, window.as_deref()),
                 Action::ReadWake { unit } => events.push(self.read_wake(unit)),
                 Action::Look => look = true,
+                Action::Sequence { step } => events.extend(self.put_down(&step)),
+                Action::SaveHandoff => self.save_handoff(),
                 Action::Report(_) => {}
                 Action::SaveWanted => {
                     let wanted = self.wanted();

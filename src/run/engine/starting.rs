@@ -3,7 +3,6 @@
 use super::{Engine, find_pane};
 use crate::base::name::{PaneId, UnitName};
 use crate::base::now::Now;
-use crate::config::PhaseStep;
 use crate::run::governance::kill;
 use crate::run::prepare::{self, Circumstances};
 use crate::run::units::{self, Member, Tag};
@@ -129,16 +128,5 @@ impl Engine {
         if remains && let Err(error) = self.tmux.close(&spec.session) {
             tracing::warn!(%unit, %error, "cannot close the dead session");
         }
-    }
-
-    /// The phase all loop agents work on.
-    pub fn phase(&self) -> Option<&PhaseStep> {
-        let sequence = self.config.sequence.as_ref()?;
-        let path = self.store.state().join(&sequence.state_file);
-        let index: usize = std::fs::read_to_string(path)
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .unwrap_or(0);
-        sequence.phases.get(index).or_else(|| sequence.phases.last())
     }
 }

@@ -101,7 +101,10 @@ pub(crate) fn show(lines: &[Line], globals: &Globals) {
                 Tone::Good
             }
             Verdict::Failed | Verdict::NotSubmitted | Verdict::FateUnknown => Tone::Bad,
-            Verdict::AlreadyRunning | Verdict::Disabled | Verdict::NotRunning => Tone::Dim,
+            Verdict::AlreadyRunning
+            | Verdict::Disabled
+            | Verdict::NotRunning
+            | Verdict::Finished => Tone::Dim,
         };
         if globals.quiet && line.verdict != Verdict::Failed {
             continue;

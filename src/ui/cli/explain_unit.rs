@@ -76,9 +76,11 @@ fn show(document: &Explanation) {
     if let Some(at) = &document.next_wake {
         print::out(&format!("wake      next at {at}"));
     }
-    if document.queued > 0 {
-        let waiting = crate::base::human::count(document.queued, "message");
-        print::out(&format!("queue     {waiting}; see `ao queue {}`", document.name));
+    for held in &document.held {
+        print::out(&format!("held      {held}"));
+    }
+    if let Some(phase) = &document.phase {
+        print::out(&format!("phase     {phase}"));
     }
     print::out(&format!("next      {}", document.next));
     if !document.history.is_empty() {

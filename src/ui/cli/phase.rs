@@ -1,15 +1,13 @@
 //! `ao phase`: where the loop stands, and moving it by hand.
 
-use std::collections::BTreeSet;
-
 use super::{Globals, act, load_config};
-use crate::config::{Config, Kind, Sequence};
-use crate::report::act::Line;
+use crate::config::{Config, Sequence};
+use crate::report::act::{Line, Verdict};
 use crate::run::prepare::Overrides;
 use crate::run::project::{self, Project};
 use crate::run::{request, survey};
 use crate::supervise::event::Request;
-use crate::sys::file;
+use crate::sys::clock;
 use crate::ui::failure::Failure;
 use crate::ui::{exit, print};
 
@@ -43,7 +41,7 @@ pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
     let current = survey::phase_index(&project).min(sequence.phases.len() - 1);
     match args.step.unwrap_or(Step::Show) {
         Step::Show => {
-            show(&sequence, current, globals);
+            show(&project, &sequence, current, globals);
             Ok(exit::DONE)
         }
         Step::Next if current + 1 >= sequence.phases.len() => {
@@ -69,10 +67,12 @@ fn list(sequence: &Sequence) -> String {
     format!("phases: {}", steps.join(", "))
 }
 
-fn show(sequence: &Sequence, current: usize, globals: &Globals) {
+fn show(project: &Project, sequence: &Sequence, current: usize, globals: &Globals) {
+    let survey = survey::status(project);
+    let (status, handoff) = (survey.phase, survey.handoff);
     if globals.json {
         let ids: Vec<&str> = sequence.phases.iter().map(|step| step.id.as_str()).collect();
-        let document = serde_json::json!({ "version": 1, "index": current, "phases": ids });
+        let document = serde_json::json!({ "version": 1, "index": current, "phases": ids, "status": status, "handoff": handoff });
         print::out(&document.to_string());
         return;
     }
@@ -80,11 +80,25 @@ fn show(sequence: &Sequence, current: usize, globals: &Globals) {
         let mark = if index == current { "→" } else { " " };
         print::out(&format!("{mark} {index}  {}  {}", step.id, step.plan));
     }
+    let Some(status) = status else { return };
+    if status.complete {
+        print::out("all finished; a phase added to the config resumes the sequence");
+    }
+    if let Some(moving) = &status.moving {
+        print::out(&format!("moving {moving}"));
+    }
+    if let Some(done) = &status.done {
+        print::out(&format!("done: {done}"));
+    }
+    for line in handoff
+        .iter()
+        .flat_map(|handoff| super::status::handoff(handoff, clock::now(), print::colored(globals)))
+    {
+        print::out(&line);
+    }
 }
 
-/// Stops the loop agents that run, writes the index, starts the same ones on the new phase.
-///
-/// A crash in between is harmless: the index is written whole, and `ao up` starts who is down.
+/// Stops the loop agents, writes the index, starts them on the new phase.
 fn go(
     config: Config,
     sequence: &Sequence,
@@ -93,29 +107,11 @@ fn go(
 ) -> Result<u8, Failure> {
     act::refuse_inside_agent("phase")?;
     let project = Project::open(config).map_err(|error| act::failure(&error))?;
-    let fleet = survey::survey(&project).fleet;
-    let running: BTreeSet<_> = project
-        .config
-        .agents
-        .iter()
-        .filter(|agent| agent.kind == Kind::Loop)
-        .filter(|agent| fleet.units.get(&agent.name).is_some_and(|unit| unit.wanted))
-        .map(|agent| agent.name.clone())
-        .collect();
-    let ask = |request| {
-        request::ask(&project, request, Overrides::from_variables(project::variables()))
-            .map_err(|error| Failure::from_error(exit::FAILED, &error))
-    };
-    if !running.is_empty() {
-        ask(Request::Down { units: running.clone() })?;
-    }
-    let path = project.store.state().join(&sequence.state_file);
-    file::replace(&path, format!("{target}\n").as_bytes(), 0o600)
+    let overrides = Overrides::from_variables(project::variables());
+    let outcomes = request::ask(&project, Request::Phase { index: target }, overrides)
         .map_err(|error| Failure::from_error(exit::FAILED, &error))?;
-    if !running.is_empty() {
-        let outcomes = ask(Request::Up { units: running, by_name: true })?;
-        act::show(&Line::all(&outcomes), globals);
-    }
+    let lines = Line::all(&outcomes);
+    act::show(&lines, globals);
     if !globals.quiet && !globals.json {
         print::out(&format!(
             "phase {} of {}: {}",
@@ -124,5 +120,6 @@ fn go(
             sequence.phases[target].id
         ));
     }
-    Ok(exit::DONE)
+    let well = lines.iter().all(|line| line.verdict != Verdict::Failed);
+    Ok(if well { exit::DONE } else { exit::FAILED })
 }

@@ -117,6 +117,7 @@ fn say(name: &str, outcome: &Outcome, globals: &Globals) -> Result<u8, Failure> 
             | Outcome::Disabled
             | Outcome::Stopped { .. }
             | Outcome::NotRunning
+            | Outcome::Finished
             | Outcome::Failed { .. }
             | Outcome::Submitted { .. }
             | Outcome::NotSubmitted { .. }

@@ -7,7 +7,7 @@ use crate::base::human;
 use crate::base::money::Micros;
 use crate::base::now::Now;
 use crate::config::Config;
-use crate::report::status::{Status, UnitStatus};
+use crate::report::status::{HandoffStatus, Status, UnitStatus};
 use crate::report::usage::UnitUsage;
 use crate::run::project::Project;
 use crate::run::survey;
@@ -66,7 +66,9 @@ fn config(globals: &Globals) -> Result<(Config, Option<String>), Failure> {
 /// Nothing waits for a person, everything wanted runs, and the watchdog is at work.
 fn is_well(status: &Status) -> bool {
     let units = || status.agents.iter().chain(&status.services);
-    let runs = |unit: &UnitStatus| !unit.wanted || unit.pid.is_some() || unit.state == "done";
+    let runs = |unit: &UnitStatus| {
+        !unit.wanted || unit.pid.is_some() || matches!(unit.state.as_str(), "done" | "finished")
+    };
     status.watchdog.running
         && status.watchdog.config_problem.is_none()
         && status.watchdog.notify_problem.is_none()
@@ -90,9 +92,30 @@ fn render(status: &Status, now: Now, colored: bool) -> Vec<String> {
         lines.push(print::paint(&text, Tone::Warn, colored));
     }
     if let Some(phase) = &status.phase {
-        lines.push(format!("phase {} of {}: {}", phase.index + 1, phase.count, phase.id));
+        let end = if phase.complete { ", all finished" } else { "" };
+        lines.push(format!("phase {} of {}: {}{end}", phase.index + 1, phase.count, phase.id));
+        lines.extend(phase.moving.iter().map(|moving| format!("  moving {moving}")));
+        lines.extend(phase.done.iter().map(|done| format!("  done: {done}")));
     }
+    lines.extend(status.handoff.iter().flat_map(|handoff| self::handoff(handoff, now, colored)));
     lines.extend(watchdog(status, colored));
+    lines
+}
+
+/// When the branch was last looked at, what waits, and why looking fails.
+pub(crate) fn handoff(handoff: &HandoffStatus, now: Now, colored: bool) -> Vec<String> {
+    let looked = match &handoff.looked_at {
+        Some(at) => format!("looked at {} ago", since(Some(at), now)),
+        None => "not looked at yet".to_owned(),
+    };
+    let held = match handoff.pings_held {
+        0 => String::new(),
+        held => format!(", {} held (`ao queue`)", human::count(held, "ping")),
+    };
+    let mut lines = vec![format!("handoff {}: {looked}{held}", handoff.source)];
+    if let Some(problem) = &handoff.problem {
+        lines.push(print::paint(&format!("  {problem}"), Tone::Warn, colored));
+    }
     lines
 }
 
@@ -126,7 +149,7 @@ fn urgency(unit: &UnitStatus) -> u8 {
     match unit.state.as_str() {
         _ if unit.needs_person => 0,
         "dead" | "unknown" | "overloaded" | "limited" => 1,
-        "disabled" | "not started" | "done" => 3,
+        "disabled" | "not started" | "done" | "finished" => 3,
         _ => 2,
     }
 }
