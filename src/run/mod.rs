@@ -12,6 +12,7 @@ pub mod recorder;
 pub mod request;
 pub mod sight;
 pub mod store;
+pub mod stub_model;
 pub mod survey;
 pub mod typing;
 pub mod units;
