@@ -60,6 +60,7 @@ pub fn resolve(name: &str, section: &BackendSection, preset: Option<&BackendSect
         limit_dismiss_keys: fill.or(|s| &s.limit_dismiss_keys, Vec::new),
         env,
         layout: fill.take(|s| &s.layout),
+        dialogs: section.dialogs.iter().chain(&fill.base.dialogs).cloned().collect(),
         rules: rules(section, fill.base),
     }
 }

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
 use super::deliver;
+use super::dialogs::Dialogs;
 use super::journal::Journal;
 use super::prepare::{self, Circumstances, Overrides};
 use super::project::Project;
@@ -78,6 +79,7 @@ pub struct Engine {
     /// By backend: agents of one backend read alike.
     detectors: BTreeMap<String, Detector>,
     captured: BTreeMap<UnitName, Captured>,
+    dialogs: Dialogs,
     world: Option<World>,
     outcomes: Sender<Event>,
     pending: Receiver<Event>,
@@ -143,6 +145,7 @@ impl Engine {
             heartbeat: parts.heartbeat,
             detectors: BTreeMap::new(),
             captured: BTreeMap::new(),
+            dialogs: Dialogs::default(),
             world: None,
             outcomes,
             pending,
@@ -612,9 +615,34 @@ impl Engine {
             };
             let seen = Captured { attempt, activity: facts.activity, at_wall_secs: wall };
             self.captured.insert(name.clone(), seen);
-            let Some(reading) = self.read_text(&name, &capture.text, &facts) else { continue };
+            let Some(mut reading) = self.read_text(&name, &capture.text, &facts) else { continue };
+            self.answer_dialog(&name, attempt, &capture.text, &facts, &mut reading);
             self.feed(Event::Read { unit: name, attempt, reading });
         }
+    }
+
+    /// A dialog of the first start that the config has answered is part of starting.
+    fn answer_dialog(
+        &mut self,
+        unit: &UnitName,
+        attempt: u64,
+        text: &str,
+        pane: &PaneFacts,
+        reading: &mut Reading,
+    ) {
+        let Some(agent) = self.config.agent(unit.as_str()) else { return };
+        let (config, backend) = (&self.config, agent.backend.clone());
+        let known = || Backend::by_name(config, &backend).dialogs;
+        let Some(press) = self.dialogs.press(unit, attempt, known, text, reading) else { return };
+        let pressed = self.tmux.keys_if_shown(&pane.pane, &[press.key.clone()], &press.option);
+        let why = match pressed {
+            Ok(typed) => format!("dialog `{}`: {} ({typed:?})", press.dialog, press.key),
+            Err(error) => format!("dialog `{}`: {}", press.dialog, crate::base::chain::text(&error)),
+        };
+        press.explain(reading);
+        self.log_unit(unit, What::Starting, &why);
+        // The next glance must look, whether or not the pane printed anything.
+        self.captured.remove(unit);
     }
 
     /// Captures and reads one pane now.

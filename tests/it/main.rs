@@ -14,6 +14,7 @@ mod fleet;
 mod init;
 mod launcher;
 mod layers;
+mod real;
 mod schemas;
 mod screens;
 mod screens_composed;
