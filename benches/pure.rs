@@ -65,7 +65,8 @@ fn fleet(count: usize) -> (Fleet, Event) {
     let specs = units::specs(&config);
     let wanted: BTreeSet<_> = specs.iter().map(|spec| spec.name.clone()).collect();
     let mut fleet = Fleet::default();
-    decide(&mut fleet, &Event::Configured { units: specs, wanted }, now());
+    let settings = units::settings(&config);
+    decide(&mut fleet, &Event::Configured { units: specs, wanted, settings }, now());
     let mut panes = Vec::new();
     for (index, (name, unit)) in fleet.units.iter_mut().enumerate() {
         let pane = PaneId(format!("%{index}"));

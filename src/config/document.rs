@@ -38,7 +38,15 @@ fn whole(config: &Config) -> Value {
             "width": config.tmux.width,
             "height": config.tmux.height,
         },
-        "notify": { "command": config.notify.command, "bell": config.notify.bell },
+        "notify": {
+            "command": config.notify.command,
+            "bell": config.notify.bell,
+            "quiet_hours": config.notify.quiet_hours.map(|hours| {
+                let clock = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
+                format!("{}-{}", clock(hours.from_minute), clock(hours.to_minute))
+            }),
+            "repeat_after": seconds(config.notify.repeat_after),
+        },
         "agent": agents,
         "service": services,
         "backend": backends,

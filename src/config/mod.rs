@@ -75,11 +75,23 @@ pub struct Tmux {
 }
 
 /// `[notify]`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notify {
     /// Run by `sh -c` with the event as JSON on stdin.
     pub command: Option<String>,
     pub bell: bool,
+    /// Nothing is told in them; it is told when they end.
+    pub quiet_hours: Option<QuietHours>,
+    /// The same is told at most this often (5 min).
+    pub repeat_after: Duration,
+}
+
+/// A part of every day by the local clock, in minutes since midnight; it may span midnight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuietHours {
+    pub from_minute: u16,
+    /// Not part of it any more.
+    pub to_minute: u16,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,6 +25,10 @@ pub enum Verdict {
     Stopped,
     NotRunning,
     Failed,
+    Queued,
+    Submitted,
+    NotSubmitted,
+    FateUnknown,
 }
 
 impl Verdict {
@@ -36,6 +40,10 @@ impl Verdict {
             Self::Stopped => "stopped",
             Self::NotRunning => "not running",
             Self::Failed => "failed",
+            Self::Queued => "queued",
+            Self::Submitted => "delivered",
+            Self::NotSubmitted => "not delivered",
+            Self::FateUnknown => "unknown",
         }
     }
 }
@@ -46,7 +54,8 @@ impl Line {
         outcomes.iter().map(|(name, outcome)| Self::of(name, outcome)).collect()
     }
 
-    fn of(name: &UnitName, outcome: &Outcome) -> Self {
+    /// One line.
+    pub fn of(name: &UnitName, outcome: &Outcome) -> Self {
         let (verdict, why) = match outcome {
             Outcome::Started => (Verdict::Started, None),
             Outcome::AlreadyRunning => (Verdict::AlreadyRunning, None),
@@ -57,6 +66,10 @@ impl Line {
             }
             Outcome::NotRunning => (Verdict::NotRunning, None),
             Outcome::Failed { why } => (Verdict::Failed, Some(why.clone())),
+            Outcome::Queued { .. } => (Verdict::Queued, None),
+            Outcome::Submitted { .. } => (Verdict::Submitted, None),
+            Outcome::NotSubmitted { why } => (Verdict::NotSubmitted, Some(why.clone())),
+            Outcome::FateUnknown { why } => (Verdict::FateUnknown, Some(why.clone())),
         };
         Self { name: name.to_string(), verdict, why }
     }

@@ -3,4 +3,6 @@
 pub mod act;
 pub mod explain;
 pub mod log_text;
+pub mod notice;
+pub mod queue;
 pub mod status;

@@ -42,6 +42,8 @@ pub struct WatchdogStatus {
     pub ao: Option<String>,
     /// Why the newest config is not in force.
     pub config_problem: Option<String>,
+    /// Why people could not be told of the last thing they should know.
+    pub notify_problem: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -82,6 +84,7 @@ pub struct UnitStatus {
 pub struct Found {
     pub socket: String,
     pub watchdog_pid: Option<u32>,
+    pub notify_problem: Option<String>,
     pub watchdog_since: Option<DateTime<Utc>>,
     pub snapshot_age_s: Option<u64>,
     pub ao: Option<String>,
@@ -122,6 +125,7 @@ pub fn status(fleet: &Fleet, config: &Config, found: &Found, now: Now) -> Status
             age_s: found.snapshot_age_s,
             ao: found.ao.clone(),
             config_problem: fleet.config_problem.clone(),
+            notify_problem: found.notify_problem.clone(),
         },
         phase: config.sequence.as_ref().map(|sequence| {
             let index = found.phase_index.min(sequence.phases.len().saturating_sub(1));

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::base::name::PaneId;
-use crate::base::now::Mono;
+use crate::base::now::{Mono, Now};
 use crate::kickoff::deliver::{ActResult, Delivery, DeliveryAct, Observed};
 use crate::screen::Reading;
 use crate::sys::tmux::{Capture, Look, Tmux, TmuxError, Typed};
@@ -32,11 +32,9 @@ pub struct Deliverer<'a> {
     pub tmux: &'a mut dyn Tmux,
     pub pane: &'a PaneId,
     pub reader: &'a mut dyn FnMut(&Capture) -> Reading,
-    /// Since the last key of a client attached to the pane's session; `None` = nobody is attached.
-    pub person_active_ago: &'a mut dyn FnMut() -> Option<Duration>,
     /// Told before anything is typed, so that a crash leaves a record of it.
     pub before_typing: &'a mut dyn FnMut(&DeliveryAct),
-    pub now: &'a mut dyn FnMut() -> Mono,
+    pub now: &'a mut dyn FnMut() -> Now,
     pub sleep: &'a mut dyn FnMut(Duration),
 }
 
@@ -45,6 +43,8 @@ pub struct Deliverer<'a> {
 struct Facts {
     dead: bool,
     in_mode: bool,
+    /// Epoch seconds of the last key of an attached client; `None`: nobody is attached.
+    person_at: Option<i64>,
     seen_at: Option<Mono>,
 }
 
@@ -55,14 +55,15 @@ impl Deliverer<'_> {
         let mut acted = None;
         loop {
             let reading = self.observe(&mut facts);
+            let now = (self.now)();
             let observed = Observed {
                 reading: reading.as_ref(),
                 dead: facts.dead,
                 in_mode: facts.in_mode,
-                person_active_ago: (self.person_active_ago)(),
+                person_active_ago: facts.person_at.map(|at| ago(now, at)),
                 acted: acted.take(),
             };
-            let now = (self.now)();
+            let now = now.mono;
             let act = delivery.step(&observed, now);
             match act {
                 DeliveryAct::Look => {}
@@ -93,13 +94,15 @@ impl Deliverer<'_> {
 
     /// A screen that cannot be read is an observation too: the delivery decides how long to bear it.
     fn observe(&mut self, facts: &mut Facts) -> Option<Reading> {
-        let now = (self.now)();
+        let now = (self.now)().mono;
         if facts.seen_at.is_none_or(|at| now.since(at) >= FACTS_EVERY) {
             match self.tmux.look() {
                 Ok(Look::Seen(world)) => {
                     let pane = world.panes.iter().find(|pane| pane.pane == *self.pane);
                     facts.dead = pane.is_none_or(|pane| pane.dead);
                     facts.in_mode = pane.is_some_and(|pane| pane.in_mode);
+                    facts.person_at =
+                        pane.filter(|pane| pane.attached > 0).map(|pane| pane.person_at);
                     facts.seen_at = Some(now);
                 }
                 Ok(Look::NoServer { .. }) => facts.dead = true,
@@ -134,4 +137,10 @@ impl Deliverer<'_> {
         facts.seen_at = None;
         ActResult::NotSent
     }
+}
+
+/// Since that second; a moment that lies ahead counts as just now.
+fn ago(now: Now, epoch_seconds: i64) -> Duration {
+    let seconds = now.wall.timestamp().saturating_sub(epoch_seconds);
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }

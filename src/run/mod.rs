@@ -1,7 +1,6 @@
 //! Loops that observe, decide, act; the only callers of both the core and the world.
 
 pub mod deliver;
-pub mod dialogs;
 pub mod demo_agent;
 pub mod engine;
 pub mod journal;

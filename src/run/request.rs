@@ -15,6 +15,7 @@ use super::store;
 use crate::base::name::UnitName;
 use crate::base::now::Now;
 use crate::supervise::event::{Event, Outcome, Request, RequestId};
+use crate::supervise::outbox::Draft;
 use crate::sys::{clock, file};
 
 /// Between two looks for an answer.
@@ -60,9 +61,32 @@ pub fn ask(
 ) -> Result<BTreeMap<UnitName, Outcome>, RequestError> {
     let environment = project::caller_environment();
     match project.act_lock(ANSWER_WITHIN)? {
-        None => hand_over(project, request, environment, overrides),
+        None => hand_over(project, request, environment, overrides, ANSWER_WITHIN),
         Some(_lock) => act(project, &request, environment, overrides),
     }
+}
+
+/// Puts a message into the agent's queue. `Ok(None)`: no watchdog runs that would type it, and the
+/// caller wanted to wait for its fate.
+///
+/// Without `wait` it is queued, with or without a watchdog; with it the answer tells its fate.
+pub fn send(
+    project: &Project,
+    unit: &UnitName,
+    draft: Draft,
+    wait: Option<Duration>,
+) -> Result<Option<Outcome>, RequestError> {
+    let request = Request::Send { unit: unit.clone(), draft, wait: wait.is_some() };
+    let environment = project::caller_environment();
+    let outcomes = match (project.act_lock(ANSWER_WITHIN)?, wait) {
+        (None, _) => {
+            let limit = ANSWER_WITHIN + wait.unwrap_or_default();
+            hand_over(project, request, environment, Overrides::default(), limit)?
+        }
+        (Some(_lock), None) => act(project, &request, environment, Overrides::default())?,
+        (Some(_lock), Some(_)) => return Ok(None),
+    };
+    Ok(outcomes.get(unit).cloned())
 }
 
 /// Carries the request out in this process; the act lock is held by the caller.
@@ -81,6 +105,7 @@ fn act(
     engine.look();
     engine.type_kickoffs();
     engine.wait_for_kickoffs();
+    engine.settle_notices(Duration::from_secs(5));
     let now = clock::now();
     engine.save(now);
     record_server(project, &engine);
@@ -98,9 +123,12 @@ fn record_server(project: &Project, engine: &super::engine::Engine) {
 }
 
 fn names(request: &Request) -> Vec<String> {
-    let (Request::Up { units, .. } | Request::Down { units } | Request::Restart { units, .. }) =
-        request;
-    units.iter().map(ToString::to_string).collect()
+    match request {
+        Request::Up { units, .. } | Request::Down { units } | Request::Restart { units, .. } => {
+            units.iter().map(ToString::to_string).collect()
+        }
+        Request::Send { unit, .. } => vec![unit.to_string()],
+    }
 }
 
 fn hand_over(
@@ -108,6 +136,7 @@ fn hand_over(
     request: Request,
     environment: BTreeMap<String, String>,
     overrides: Overrides,
+    limit: Duration,
 ) -> Result<BTreeMap<UnitName, Outcome>, RequestError> {
     let id = RequestId(uuid::Uuid::new_v4().to_string());
     let folder = project.store.requests();
@@ -122,7 +151,7 @@ fn hand_over(
         backends: overrides.backends,
     };
     store::replace(&asking, &asked).map_err(RequestError::Write)?;
-    let end = clock::now().mono.plus(ANSWER_WITHIN);
+    let end = clock::now().mono.plus(limit);
     let mut gone_since = None;
     loop {
         let now = clock::now();

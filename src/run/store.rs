@@ -40,6 +40,9 @@ pub struct Snapshot {
     pub saved: Now,
     /// Of the watchdog that wrote it; `None` when a verb did.
     pub watchdog: Option<Heartbeat>,
+    /// Why people could not be told of something; `None` when they were.
+    #[serde(default)]
+    pub notify_problem: Option<String>,
     pub fleet: Fleet,
 }
 
@@ -141,6 +144,10 @@ impl Store {
 
     pub fn requests(&self) -> PathBuf {
         self.state().join("requests")
+    }
+
+    pub fn notices(&self) -> PathBuf {
+        self.state().join("notices.json")
     }
 
     pub fn events(&self) -> PathBuf {

@@ -24,18 +24,24 @@ pub fn survey(project: &Project) -> Survey {
     let now = clock::now();
     let loaded = peek_snapshot(project);
     let watchdog_pid = project.watchdog();
-    let (mut fleet, found_age, ao, since) = match loaded {
+    let (mut fleet, found_age, ao, since, notify_problem) = match loaded {
         Some(snapshot) if snapshot.boot == process::boot_id() => (
             snapshot.fleet,
             Some(now.mono.since(snapshot.saved.mono).as_secs()),
             Some(snapshot.ao),
             snapshot.watchdog.map(|watchdog| watchdog.started),
+            snapshot.notify_problem,
         ),
-        Some(_) | None => (Fleet::default(), None, None, None),
+        Some(_) | None => (Fleet::default(), None, None, None, None),
     };
     let wanted = project.store.wanted(now).value.unwrap_or_default();
     let problem = fleet.config_problem.clone();
-    decide(&mut fleet, &Event::Configured { units: units::specs(&project.config), wanted }, now);
+    let configured = Event::Configured {
+        units: units::specs(&project.config),
+        wanted,
+        settings: units::settings(&project.config),
+    };
+    decide(&mut fleet, &configured, now);
     fleet.config_problem = problem.filter(|_| watchdog_pid.is_some());
     let event = look(project, &fleet);
     observe(&mut fleet, &event, now);
@@ -46,6 +52,7 @@ pub fn survey(project: &Project) -> Survey {
             watchdog_pid,
             watchdog_since: since.filter(|_| watchdog_pid.is_some()),
             snapshot_age_s: found_age,
+            notify_problem,
             ao,
             phase_index: phase_index(project),
         },

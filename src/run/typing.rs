@@ -8,7 +8,6 @@ use super::deliver::{Deliverer, Outcome};
 use super::project::Project;
 use super::units::{self, Tag};
 use crate::backend::Backend;
-use crate::base::now::Mono;
 use crate::config::Agent;
 use crate::kickoff::deliver::{Delivery, DeliveryAct, Plan};
 use crate::screen::capture::Screen;
@@ -74,20 +73,15 @@ pub fn type_text(
         tmux: tmux.as_mut(),
         pane: &pane.pane,
         reader: &mut reader,
-        person_active_ago: &mut || None,
         before_typing: &mut |act: &DeliveryAct| {
             if matches!(act, DeliveryAct::Paste(_)) {
                 before_typing();
             }
         },
-        now: &mut now,
+        now: &mut clock::now,
         sleep: &mut std::thread::sleep,
     };
     deliverer.run(&mut Delivery::new(text, plan))
-}
-
-fn now() -> Mono {
-    clock::now().mono
 }
 
 /// The live pane of the agent, ours by its tag.

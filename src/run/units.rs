@@ -6,6 +6,7 @@ use std::hash::{Hash as _, Hasher as _};
 use crate::backend::Backend;
 use crate::base::name::UnitName;
 use crate::config::{Agent, Config, Kind, Service, Watch};
+use crate::supervise::settings::Settings;
 use crate::supervise::state::{Care, UnitKind, UnitSpec};
 
 /// The name services and agents share their namespace with.
@@ -18,6 +19,11 @@ pub enum Member<'a> {
 pub fn member<'a>(config: &'a Config, name: &UnitName) -> Option<Member<'a>> {
     let agent = config.agent(name.as_str()).map(Member::Agent);
     agent.or_else(|| config.service(name.as_str()).map(Member::Service))
+}
+
+/// What the supervisor needs to know of the watchdog's own section.
+pub fn settings(_config: &Config) -> Settings {
+    Settings {}
 }
 
 /// What the supervisor needs to know of every unit of the config.

@@ -200,6 +200,7 @@ impl Loop {
             self.glance_at = now.plus(GLANCE);
             self.engine.glance();
             self.engine.type_kickoffs();
+            self.engine.notify();
         }
         if now >= self.requests_at {
             self.requests_at = now.plus(self.requests_every);
@@ -217,7 +218,7 @@ impl Loop {
         let next = deadlines.into_iter().chain(wake::next(&self.engine.fleet)).min();
         let now = clock::now().mono;
         let mut left = next.map_or(GLANCE, |next| next.since(now));
-        if self.engine.stops_under_way() {
+        if self.engine.work_under_way() {
             left = left.min(Duration::from_millis(20));
         }
         let first = self.wakes.recv_timeout(left.max(Duration::from_millis(1)));

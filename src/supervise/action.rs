@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Outcome, RequestId};
+use super::outbox::MessageId;
 use crate::base::name::UnitName;
 
 /// One thing to do.
@@ -15,6 +16,15 @@ pub enum Action {
     Start { unit: UnitName, attempt: u64, fresh: bool, cause: String },
     /// End the unit's process tree and session. Answered by `Stopped` with the same attempt.
     Stop { unit: UnitName, attempt: u64, cause: String },
+    /// Type the message into the unit's pane, verified. Answered by `Typed`.
+    Type {
+        unit: UnitName,
+        attempt: u64,
+        message: MessageId,
+        text: String,
+        busy_input: bool,
+        command: bool,
+    },
     /// Look at tmux again, now.
     Look,
     /// A line for the event log; with `notify`, for people too.

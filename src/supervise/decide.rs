@@ -9,7 +9,10 @@ use std::time::Duration;
 use super::action::{Action, Report, What};
 use super::agent::{self, Ctx};
 use super::event::{Event, Outcome, Request, RequestId, Seen, Sighting, StartOutcome, StopOutcome};
-use super::state::{Brake, Death, Fleet, Life, Owed, ServerId, Sight, Then, Unit, UnitSpec};
+use super::outbox::{self, Draft};
+use super::state::{
+    Brake, Death, Fleet, Life, Owed, ServerId, Sight, Then, Unit, UnitKind, UnitSpec,
+};
 use crate::base::human::count;
 use crate::base::name::UnitName;
 use crate::base::now::Now;
@@ -25,7 +28,10 @@ pub const STAGGER: Duration = Duration::from_millis(200);
 pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
     let mut out = Vec::new();
     match event {
-        Event::Configured { units, wanted } => configured(fleet, units, wanted, &mut out),
+        Event::Configured { units, wanted, settings } => {
+            fleet.settings = settings.clone();
+            configured(fleet, units, wanted, &mut out);
+        }
         Event::ConfigBroken { problem } => config_broken(fleet, problem, &mut out),
         Event::Looked { server, panes } => looked(fleet, *server, panes, now, &mut out),
         Event::ServerGone { evidence } => server_gone(fleet, evidence, now, &mut out),
@@ -52,6 +58,14 @@ pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
                 stopped(found, outcome, &mut fleet.owed, now, &mut out);
             }
         }
+        Event::Typed { unit, message, outcome } => {
+            if let Some(found) = fleet.units.get_mut(unit) {
+                outbox::typed(found, *message, outcome, now, &mut out);
+            }
+        }
+        Event::Requested { id, request: Request::Send { unit, draft, wait } } => {
+            send(fleet, id, unit, draft, *wait, now, &mut out);
+        }
         Event::Requested { id, request } => requested(fleet, id, request, now, &mut out),
         Event::Tick => {}
     }
@@ -63,6 +77,11 @@ pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
             }
         }
         Some(_) | None => due(fleet, now, &mut out),
+    }
+    if fleet.sight == Sight::Clear {
+        for unit in fleet.units.values_mut() {
+            outbox::due(unit, now, &mut out);
+        }
     }
     answer(fleet, &mut out);
     out
@@ -330,6 +349,7 @@ fn requested(
         Request::Up { units, .. } | Request::Down { units } | Request::Restart { units, .. } => {
             units
         }
+        Request::Send { .. } => return,
     };
     let mut outcomes: BTreeMap<UnitName, Option<Outcome>> = BTreeMap::new();
     let mut wanted_changed = false;
@@ -344,6 +364,7 @@ fn requested(
             Request::Up { by_name, .. } => agent::up(unit, *by_name, now, out),
             Request::Down { .. } => agent::down(unit, now, out),
             Request::Restart { fresh, .. } => agent::restart(unit, *fresh, now, out),
+            Request::Send { .. } => None,
         };
         wanted_changed |= unit.wanted != wanted_before;
         outcomes.insert(name.clone(), outcome);
@@ -353,6 +374,39 @@ fn requested(
         out.insert(0, Action::SaveWanted);
     }
     fleet.owed.push(Owed { request: id.clone(), outcomes });
+}
+
+/// `ao send`: into the agent's queue. Whoever waits is answered when its fate is known.
+fn send(
+    fleet: &mut Fleet,
+    id: &RequestId,
+    unit: &UnitName,
+    draft: &Draft,
+    wait: bool,
+    now: Now,
+    out: &mut Vec<Action>,
+) {
+    let answered = |outcome| Action::Answer {
+        id: id.clone(),
+        outcomes: BTreeMap::from([(unit.clone(), outcome)]),
+    };
+    let Some(found) =
+        fleet.units.get_mut(unit).filter(|found| found.spec.kind != UnitKind::Service)
+    else {
+        let why = "there is no agent of that name".to_owned();
+        out.push(answered(Outcome::NotSubmitted { why }));
+        return;
+    };
+    let waits = wait.then(|| id.clone());
+    let message = outbox::push(found, &mut fleet.newest_message, draft.clone(), waits, now, out);
+    match message {
+        Some(message) if !wait => out.push(answered(Outcome::Queued { message })),
+        None if !wait => {
+            let why = "its queue is full; see `ao queue`".to_owned();
+            out.push(answered(Outcome::NotSubmitted { why }));
+        }
+        Some(_) | None => {}
+    }
 }
 
 /// Starts what is due.

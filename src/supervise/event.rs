@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::outbox::{Draft, MessageId, Typed};
+use super::settings::Settings;
 use super::state::{Death, ServerId, UnitSpec};
 use crate::base::name::{PaneId, UnitName};
 use crate::screen::Reading;
@@ -18,7 +20,7 @@ pub struct RequestId(pub String);
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Event {
     /// The config was read and is in force; `wanted` is what people asked to run.
-    Configured { units: Vec<UnitSpec>, wanted: BTreeSet<UnitName> },
+    Configured { units: Vec<UnitSpec>, wanted: BTreeSet<UnitName>, settings: Settings },
     /// The newest config does not load; the last good one stays in force.
     ConfigBroken { problem: String },
     /// One look at tmux succeeded.
@@ -33,6 +35,8 @@ pub enum Event {
     Started { unit: UnitName, attempt: u64, outcome: StartOutcome },
     /// A stop was carried out.
     Stopped { unit: UnitName, attempt: u64, outcome: StopOutcome },
+    /// A message was typed, or not.
+    Typed { unit: UnitName, message: MessageId, outcome: Typed },
     /// Somebody asks for something.
     Requested { id: RequestId, request: Request },
     /// Time passed.
@@ -104,6 +108,8 @@ pub enum Request {
     Down { units: BTreeSet<UnitName> },
     /// Stop and start these; clears `failed`.
     Restart { units: BTreeSet<UnitName>, fresh: bool },
+    /// Say this to one agent. With `wait` the answer comes when its fate is known.
+    Send { unit: UnitName, draft: Draft, wait: bool },
 }
 
 /// What became of one unit of a request.
@@ -119,6 +125,22 @@ pub enum Outcome {
     },
     NotRunning,
     Failed {
+        why: String,
+    },
+    /// Queued; it is typed when the agent can read it.
+    Queued {
+        message: MessageId,
+    },
+    /// Typed and submitted, verified.
+    Submitted {
+        keys: u32,
+    },
+    /// It did not reach the agent.
+    NotSubmitted {
+        why: String,
+    },
+    /// Typed, and what became of it cannot be seen.
+    FateUnknown {
         why: String,
     },
 }

@@ -8,6 +8,8 @@ pub mod agent;
 pub mod decide;
 pub mod event;
 pub mod invariant;
+pub mod outbox;
+pub mod settings;
 pub mod state;
 pub mod wake;
 

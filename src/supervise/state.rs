@@ -9,7 +9,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::event::{Outcome, RequestId};
+use super::outbox::{Message, MessageId};
 use super::restart::History;
+use super::settings::Settings;
 use crate::base::name::{PaneId, SessionName, UnitName};
 use crate::base::now::Mono;
 use crate::screen::{Evidence, PaneState};
@@ -38,6 +40,11 @@ pub struct Fleet {
     pub config_problem: Option<String>,
     /// Answers owed to people.
     pub owed: Vec<Owed>,
+    /// The number of the newest message.
+    #[serde(default)]
+    pub newest_message: MessageId,
+    #[serde(default)]
+    pub settings: Settings,
 }
 
 impl Default for Fleet {
@@ -50,6 +57,8 @@ impl Default for Fleet {
             units: BTreeMap::new(),
             config_problem: None,
             owed: Vec::new(),
+            newest_message: MessageId::default(),
+            settings: Settings::default(),
         }
     }
 }
@@ -147,6 +156,9 @@ pub struct Unit {
     pub last: Option<Note>,
     /// The launch digest of the running process; differs from the spec's after a config change.
     pub launched_digest: Option<u64>,
+    /// What waits to be typed, oldest first.
+    #[serde(default)]
+    pub outbox: Vec<Message>,
 }
 
 /// What the unit's screen or sensors said last.
@@ -276,6 +288,7 @@ impl Unit {
             reading: None,
             last: None,
             launched_digest: None,
+            outbox: Vec::new(),
         }
     }
 

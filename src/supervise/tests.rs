@@ -15,6 +15,7 @@ use proptest::prelude::*;
 use super::action::Action;
 use super::decide::decide;
 use super::event::{Event, Outcome, Request, RequestId, Seen, Sighting, StartOutcome, StopOutcome};
+use super::settings::Settings;
 use super::state::{Care, Death, Fleet, Life, ServerId, Then, UnitKind, UnitSpec, after_reboot};
 use super::{invariant, wake};
 use crate::base::name::{PaneId, SessionName, UnitName};
@@ -52,7 +53,11 @@ fn now(mono: u64) -> Now {
 }
 
 fn configured(specs: &[UnitSpec], wanted: &[&str]) -> Event {
-    Event::Configured { units: specs.to_vec(), wanted: names(wanted) }
+    Event::Configured {
+        units: specs.to_vec(),
+        wanted: names(wanted),
+        settings: Settings::default(),
+    }
 }
 
 fn alive(unit: &str, pid: u32) -> (&str, Seen) {
@@ -120,6 +125,7 @@ fn title(event: &Event) -> &'static str {
         Event::Started { .. } => "started",
         Event::Stopped { .. } => "stopped",
         Event::Requested { .. } => "requested",
+        Event::Typed { .. } => "typed",
         Event::Tick => "tick",
     }
 }
@@ -130,6 +136,7 @@ fn words(action: &Action) -> String {
             format!("START {unit} {attempt}{}", if *fresh { " fresh" } else { "" })
         }
         Action::Stop { unit, attempt, cause: _ } => format!("STOP {unit} {attempt}"),
+        Action::Type { unit, message, text, .. } => format!("TYPE {unit} {}: {text}", message.0),
         Action::Look => "LOOK".to_owned(),
         Action::SaveWanted => "SAVE WANTED".to_owned(),
         Action::Report(report) => {
@@ -955,6 +962,7 @@ fn an_answer_names_what_became_of_each_unit() {
         Action::Answer { outcomes, .. } => outcomes.get(&name("a")),
         Action::Start { .. }
         | Action::Stop { .. }
+        | Action::Type { .. }
         | Action::Look
         | Action::Report(_)
         | Action::SaveWanted => None,

@@ -1,5 +1,6 @@
 //! The earliest moment at which time alone changes what is to be done.
 
+use super::outbox;
 use super::state::{Fleet, Life, Sight};
 use crate::base::now::Mono;
 
@@ -22,5 +23,6 @@ pub fn next(fleet: &Fleet) -> Option<Mono> {
             }
         });
     let brake = fleet.brake.as_ref().filter(|brake| !brake.asked).map(|brake| brake.look_again_at);
-    restarts.chain(brake).min()
+    let messages = fleet.units.values().filter(|unit| unit.is_running()).filter_map(outbox::wake);
+    restarts.chain(brake).chain(messages).min()
 }

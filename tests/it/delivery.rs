@@ -112,9 +112,8 @@ impl Agent {
             tmux: &mut self.tmux,
             pane: &self.pane,
             reader: &mut |capture| read(detector, &capture.text),
-            person_active_ago: &mut || None,
             before_typing: &mut |_| {},
-            now: &mut || clock::now().mono,
+            now: &mut clock::now,
             sleep: &mut std::thread::sleep,
         };
         deliverer.run(&mut Delivery::new(text, plan))
@@ -236,6 +235,32 @@ fn a_person_in_copy_mode_is_left_alone() {
     assert_eq!(outcome, Outcome::Held { why: "a person is in copy mode".to_owned() });
     assert!(tmux.pane(&pane).in_mode);
     tmux.raw(&["send-keys", "-t", &pane.0, "-X", "cancel"]);
+    assert_eq!(agent.deliver("hello ", plan()), Outcome::Delivered { attempts: 1 });
+}
+
+#[test]
+fn a_person_who_typed_a_moment_ago_is_not_typed_over() {
+    let mut tmux = TestTmux::start();
+    let mut agent = Agent::start(&mut tmux, "used", "ready\nwait_submit\nloop");
+    let pane = agent.pane.clone();
+    // A terminal of its own for the person: a second server whose pane attaches to the first.
+    let mut desk = TestTmux::start();
+    let attach = format!("exec tmux -S {} attach -t =used", tmux.socket.display());
+    let mut spec = desk.spec("desk", &attach);
+    spec.env.insert("TERM".to_owned(), "screen-256color".to_owned());
+    let seat = desk.open(&spec);
+    eventually("the person is attached", || (tmux.pane(&pane).attached > 0).then_some(()));
+    desk.raw(&["send-keys", "-t", &seat.0, "Left"]);
+    eventually("the key is seen", || {
+        let ago = clock::now().wall.timestamp() - tmux.pane(&pane).person_at;
+        (ago <= 2).then_some(())
+    });
+    let held = agent.deliver("hello ", Plan { hold_max: Duration::ZERO, ..plan() });
+    let why = "a person typed in this terminal a moment ago".to_owned();
+    assert_eq!(held, Outcome::Held { why });
+    assert_eq!(agent.facts("paste"), [""; 0]);
+    desk.kill_server();
+    eventually("the person is gone", || (tmux.pane(&pane).attached == 0).then_some(()));
     assert_eq!(agent.deliver("hello ", plan()), Outcome::Delivered { attempts: 1 });
 }
 

@@ -14,6 +14,7 @@ mod fleet;
 mod init;
 mod launcher;
 mod layers;
+mod queue;
 mod real;
 mod schemas;
 mod screens;

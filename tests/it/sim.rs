@@ -17,6 +17,8 @@ use ao::screen::PaneState;
 use ao::supervise::action::Action;
 use ao::supervise::decide::decide;
 use ao::supervise::event::{Event, Request, RequestId};
+use ao::supervise::outbox::Typed;
+use ao::supervise::settings::Settings;
 use ao::supervise::state::{Care, Fleet, Life, Sight, Then, Unit, UnitKind, UnitSpec};
 use ao::supervise::{invariant, wake};
 
@@ -190,7 +192,7 @@ impl Sim {
     fn configure(&mut self) {
         let units = self.world.specs.clone();
         let wanted = self.world.wanted_file.clone();
-        self.deliver(Event::Configured { units, wanted });
+        self.deliver(Event::Configured { units, wanted, settings: Settings::default() });
     }
 
     fn look(&mut self) {
@@ -300,6 +302,7 @@ impl Sim {
                 Action::Report(report) => (4, report.why.as_str(), 0),
                 Action::SaveWanted => (5, "", 0),
                 Action::Answer { id, .. } => (6, id.0.as_str(), 0),
+                Action::Type { unit, message, .. } => (7, unit.as_str(), message.0),
             };
             let bytes = unit.bytes().chain([kind]).chain(attempt.to_le_bytes());
             self.trace = bytes.fold(self.trace ^ self.world.mono, |hash, byte| {
@@ -321,7 +324,9 @@ impl Sim {
     fn act(&mut self, actions: Vec<Action>) {
         for action in actions {
             match &action {
-                Action::Start { unit, .. } | Action::Stop { unit, .. } => {
+                Action::Start { unit, .. }
+                | Action::Stop { unit, .. }
+                | Action::Type { unit, .. } => {
                     let random = &mut self.world.random;
                     let lasts = if random.one_in(60) { 40_000 } else { random.within(50, 4_000) };
                     let from = self.busy_until.get(unit).copied().unwrap_or(0);
@@ -428,7 +433,11 @@ impl Sim {
             match action {
                 Action::Start { unit, .. } => self.check_start(unit, before, &asked),
                 Action::Stop { unit, .. } => self.check_stop(unit, before, &asked),
-                Action::Look | Action::Report(_) | Action::SaveWanted | Action::Answer { .. } => {}
+                Action::Type { .. }
+                | Action::Look
+                | Action::Report(_)
+                | Action::SaveWanted
+                | Action::Answer { .. } => {}
             }
         }
         let late = self.pending.values().find(|asked| **asked + 3 * HOUR < self.world.mono);
@@ -450,6 +459,7 @@ impl Sim {
                 }
                 units.clone()
             }
+            Request::Send { .. } => BTreeSet::new(),
         }
     }
 
@@ -575,8 +585,12 @@ impl Sim {
                 let outcome = self.world.stop(&unit);
                 self.tell(Event::Stopped { unit, attempt, outcome });
             }
+            Action::Type { unit, message, .. } => {
+                let outcome = Typed::Submitted { keys: 1 };
+                self.tell(Event::Typed { unit, message, outcome });
+            }
             Action::Look | Action::Report(_) | Action::SaveWanted | Action::Answer { .. } => {
-                unreachable!("only starts and stops take time")
+                unreachable!("only starts, stops and typing take time")
             }
         }
     }

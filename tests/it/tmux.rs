@@ -7,7 +7,7 @@ use std::time::Duration;
 use ao::base::name::{PaneId, SessionName};
 use ao::sys::death::{Death, DeathWatch};
 use ao::sys::tmux::{
-    Commands, ControlClient, Look, ServerId, Tmux, TmuxError, Typed, World, connect,
+    Commands, ControlClient, Look, PaneFacts, ServerId, Tmux, TmuxError, Typed, World, connect,
 };
 use proptest::prelude::*;
 
@@ -237,7 +237,9 @@ fn with_client() -> (TestTmux, ControlClient) {
 fn looks(test: &mut TestTmux, client: &mut ControlClient) -> [World; 2] {
     let Look::Seen(seen) = client.look().unwrap() else { panic!("the server runs") };
     [test.world(), seen].map(|mut world| {
-        world.panes.iter_mut().for_each(|pane| (pane.attached, pane.activity) = (0, 0));
+        let of_clients =
+            |pane: &mut PaneFacts| (pane.attached, pane.activity, pane.person_at) = (0, 0, 0);
+        world.panes.iter_mut().for_each(of_clients);
         world
     })
 }
@@ -275,6 +277,25 @@ fn text_pasted_over_the_control_connection_arrives_whole() {
     assert_eq!(got, typed + ";\n");
     assert!(client.is_connected());
     assert_eq!(test.raw(&["list-buffers"]), "");
+}
+
+#[test]
+fn keys_go_only_while_the_text_they_are_for_stands_on_the_screen() {
+    let (mut test, mut client) = with_client();
+    let script = "echo the question; : > ready; read answer; clear; : > cleared; cat > rest";
+    let pane = client.open(&test.spec("ao-x", script)).unwrap();
+    file_when(&test.path("ready"), |_| true);
+    let enter = ["Enter".to_owned()];
+    eventually("the text is drawn", || test.screen(&pane).contains("the question").then_some(()));
+    let other = "another question";
+    assert_eq!(test.tmux.keys_if_shown(&pane, &enter, other).unwrap(), Typed::Hidden);
+    assert_eq!(client.keys_if_shown(&pane, &enter, other).unwrap(), Typed::Hidden);
+    assert!(!test.path("cleared").exists(), "no key was sent");
+    assert_eq!(client.keys_if_shown(&pane, &enter, "the question").unwrap(), Typed::Done);
+    file_when(&test.path("cleared"), |_| true);
+    eventually("the text is gone", || (!test.screen(&pane).contains("the question")).then_some(()));
+    assert_eq!(client.keys_if_shown(&pane, &enter, "the question").unwrap(), Typed::Hidden);
+    assert!(client.is_connected());
 }
 
 #[test]

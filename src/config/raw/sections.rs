@@ -100,6 +100,10 @@ section! {
         command: String = Nothing,
         /// Ring the bell of attached terminals.
         bell: bool = Is("false"),
+        /// Hours of the local clock in which nobody is told anything; it is told when they end.
+        quiet_hours: String = Means("none; write \"22:00-07:00\""),
+        /// The same about the same agent is told at most this often.
+        repeat_after: Lapse = Is("300"),
     }
 }
 

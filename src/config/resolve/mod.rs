@@ -21,7 +21,7 @@ use super::raw::sections::{
 };
 use super::raw::{At, Leaf as _, Section, lapse::Lapse, leaf::Named};
 use super::section::backend::BackendSection;
-use super::{Config, Notify, Tmux, Watchdog};
+use super::{Config, Notify, QuietHours, Tmux, Watchdog};
 use crate::base::name::SessionName;
 
 /// The backends that ship in the binary.
@@ -143,7 +143,7 @@ impl Resolver<'_> {
             session_prefix: prefix?,
             watchdog,
             tmux,
-            notify: notify(root.notify.as_ref()),
+            notify: self.notify(root.notify.as_ref()),
             env: self.env(defaults.env.as_ref()),
             agents: agents.into_iter().map(|agent| agent.agent).collect(),
             services,
@@ -232,6 +232,30 @@ impl Resolver<'_> {
             stop_grace: lapse("stop_grace", &section.stop_grace, seconds(5), Duration::ZERO),
             max_restarts: or(section.max_restarts.as_ref(), 10),
             log_bytes_max: self.log_bytes_max(section),
+        }
+    }
+
+    fn notify(&mut self, section: Option<&At<NotifySection>>) -> Notify {
+        let empty = NotifySection::default();
+        let section = section.map_or(&empty, |section| &section.value);
+        let quiet_hours = section.quiet_hours.as_ref().and_then(|given| {
+            let read = hours(&given.value);
+            if read.is_none() {
+                self.problems.push(
+                    Diagnostic::error("`quiet_hours` is not a part of a day")
+                        .at(&given.span, "two different times of day with `-` between them")
+                        .hint("write it as \"22:00-07:00\""),
+                );
+            }
+            read
+        });
+        let least = Duration::ZERO;
+        let default = Duration::from_secs(300);
+        Notify {
+            command: section.command.as_ref().map(|command| command.value.clone()),
+            bell: or(section.bell.as_ref(), false),
+            quiet_hours,
+            repeat_after: self.lapse("repeat_after", section.repeat_after.as_ref(), default, least),
         }
     }
 
@@ -334,11 +358,16 @@ impl Resolver<'_> {
     }
 }
 
-fn notify(section: Option<&At<NotifySection>>) -> Notify {
-    section.map_or_else(Notify::default, |section| Notify {
-        command: section.value.command.as_ref().map(|command| command.value.clone()),
-        bell: or(section.value.bell.as_ref(), false),
-    })
+/// `22:00-07:00`; `None` when it does not read as that.
+fn hours(text: &str) -> Option<QuietHours> {
+    let minute = |text: &str| {
+        let (hour, minute) = text.trim().split_once(':')?;
+        let (hour, minute): (u16, u16) = (hour.parse().ok()?, minute.parse().ok()?);
+        (hour < 24 && minute < 60).then_some(hour * 60 + minute)
+    };
+    let (from, to) = text.split_once('-')?;
+    let (from_minute, to_minute) = (minute(from)?, minute(to)?);
+    (from_minute != to_minute).then_some(QuietHours { from_minute, to_minute })
 }
 
 /// Environment variables, with their names checked.

@@ -192,6 +192,13 @@ impl Tmux for ControlClient {
         }
     }
 
+    fn terminals(&mut self) -> Result<Vec<std::path::PathBuf>, TmuxError> {
+        match self.ask(&request::terminals()) {
+            Some(answer) => answer.map(|answer| request::read_terminals(&answer)),
+            None => self.commands.terminals(),
+        }
+    }
+
     fn nudge(&mut self) -> Result<(), TmuxError> {
         match self.ask(&request::nudge()) {
             Some(answer) => answer.map(drop),

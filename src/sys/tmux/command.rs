@@ -290,6 +290,10 @@ impl Tmux for Commands {
         self.ask(&request::pipe(&pane.0, log)?).map(drop)
     }
 
+    fn terminals(&mut self) -> Result<Vec<std::path::PathBuf>, TmuxError> {
+        self.ask(&request::terminals()).map(|answer| request::read_terminals(&answer))
+    }
+
     fn nudge(&mut self) -> Result<(), TmuxError> {
         self.ask(&request::nudge()).map(drop)
     }

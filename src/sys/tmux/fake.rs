@@ -214,6 +214,7 @@ impl Tmux for FakeTmux {
             in_mode: false,
             piped: spec.log.is_some(),
             attached: 0,
+            person_at: 0,
             tag: spec.tag.clone(),
             width: spec.width,
             height: spec.height,
@@ -303,6 +304,12 @@ impl Tmux for FakeTmux {
             state.deeds.push(Deed::Piped { pane: pane.clone() });
         }
         state.answer(())
+    }
+
+    fn terminals(&mut self) -> Result<Vec<std::path::PathBuf>, TmuxError> {
+        let mut state = self.state();
+        state.reach()?;
+        state.answer(Vec::new())
     }
 
     fn nudge(&mut self) -> Result<(), TmuxError> {

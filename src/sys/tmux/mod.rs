@@ -64,6 +64,9 @@ pub struct PaneFacts {
     pub piped: bool,
     /// Clients attached to the session.
     pub attached: u32,
+    /// Epoch seconds of the last key an attached client pressed (or of its attaching); grain 1 s.
+    /// What we type ourselves does not count.
+    pub person_at: i64,
     /// Our ownership tag (`@ao_tag`), empty for foreign sessions.
     pub tag: String,
     pub width: u16,
@@ -171,6 +174,8 @@ pub trait Tmux: Send {
     ) -> Result<Typed, TmuxError>;
     /// Opens (again) the pane's log.
     fn pipe(&mut self, pane: &PaneId, log: &std::path::Path) -> Result<(), TmuxError>;
+    /// The terminals of attached clients.
+    fn terminals(&mut self) -> Result<Vec<PathBuf>, TmuxError>;
     /// Makes the server notice deaths whose status it has not read yet.
     fn nudge(&mut self) -> Result<(), TmuxError>;
 }

@@ -126,7 +126,7 @@ const SERVER_FORMAT: &str = "#{pid}:|:#{start_time}";
 const PANE_FORMAT: &str = concat!(
     "#{pane_id}:|:#{pane_pid}:|:#{pane_dead}:|:#{pane_dead_status}:|:#{pane_dead_signal}:|:",
     "#{window_activity}:|:#{history_size}:|:#{alternate_on}:|:#{pane_in_mode}:|:#{pane_pipe}:|:",
-    "#{session_attached}:|:#{pane_width}:|:#{pane_height}:|:#{session_name}:|:#{@ao_tag}:|:",
+    "#{session_attached}:|:#{session_activity}:|:#{pane_width}:|:#{pane_height}:|:#{session_name}:|:#{@ao_tag}:|:",
     "#{pane_current_command}:|:#{pane_title}"
 );
 
@@ -148,10 +148,10 @@ pub(crate) fn read_look(answer: &str) -> Option<World> {
 }
 
 fn read_pane(line: &str) -> Option<PaneFacts> {
-    let fields: Vec<&str> = line.splitn(17, FIELD).collect();
+    let fields: Vec<&str> = line.splitn(18, FIELD).collect();
     let field = |index: usize| fields.get(index).copied();
     let yes = |index: usize| field(index).is_some_and(|text| !matches!(text, "" | "0"));
-    let (title, command) = (field(16)?, field(15)?);
+    let (title, command) = (field(17)?, field(16)?);
     Some(PaneFacts {
         pane: PaneId(field(0)?.to_owned()),
         pid: field(1)?.parse().ok()?,
@@ -164,10 +164,11 @@ fn read_pane(line: &str) -> Option<PaneFacts> {
         in_mode: yes(8),
         piped: yes(9),
         attached: field(10)?.parse().unwrap_or(0),
-        width: field(11)?.parse().ok()?,
-        height: field(12)?.parse().ok()?,
-        session: field(13)?.to_owned(),
-        tag: field(14)?.to_owned(),
+        person_at: field(11)?.parse().unwrap_or(0),
+        width: field(12)?.parse().ok()?,
+        height: field(13)?.parse().ok()?,
+        session: field(14)?.to_owned(),
+        tag: field(15)?.to_owned(),
         command: command.to_owned(),
         title: title.to_owned(),
     })
@@ -379,6 +380,15 @@ pub(crate) fn read_verdict(answer: &str) -> Option<Typed> {
 /// Anything that wakes the server lets it read the exit statuses that lie ready.
 pub(crate) fn nudge() -> List {
     List::of(&["run-shell", "true"])
+}
+
+/// Every client's terminal; those in control mode have none.
+pub(crate) fn terminals() -> List {
+    List::of(&["list-clients", "-F", "#{?client_control_mode,,#{client_tty}}"])
+}
+
+pub(crate) fn read_terminals(answer: &str) -> Vec<std::path::PathBuf> {
+    answer.lines().filter(|line| line.starts_with('/')).map(Into::into).collect()
 }
 
 // ── refusals ────────────────────────────────────────────────────────────────────────────────────

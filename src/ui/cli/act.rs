@@ -90,8 +90,10 @@ pub(crate) fn show(lines: &[Line], globals: &Globals) {
     let colored = print::colored(globals);
     for line in lines {
         let tone = match line.verdict {
-            Verdict::Started | Verdict::Stopped => Tone::Good,
-            Verdict::Failed => Tone::Bad,
+            Verdict::Started | Verdict::Stopped | Verdict::Queued | Verdict::Submitted => {
+                Tone::Good
+            }
+            Verdict::Failed | Verdict::NotSubmitted | Verdict::FateUnknown => Tone::Bad,
             Verdict::AlreadyRunning | Verdict::Disabled | Verdict::NotRunning => Tone::Dim,
         };
         if globals.quiet && line.verdict != Verdict::Failed {

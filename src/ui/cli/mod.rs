@@ -14,6 +14,7 @@ mod init;
 mod logs;
 mod man;
 mod phase;
+mod queue;
 mod replay;
 mod restart;
 mod schema;
@@ -76,6 +77,7 @@ enum Verb {
     Logs(logs::Args),
     Attach(attach::Args),
     Send(send::Args),
+    Queue(queue::Args),
     Restart(restart::Args),
     Replay(replay::Args),
     Phase(phase::Args),
@@ -125,6 +127,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Verb::Logs(args) => logs::run(args, &globals),
         Verb::Attach(args) => attach::run(args, &globals),
         Verb::Send(args) => send::run(&args, &globals),
+        Verb::Queue(args) => queue::run(&args, &globals),
         Verb::Replay(args) => replay::run(args, &globals),
         Verb::Restart(args) => restart::run(&args, &globals),
         Verb::Phase(args) => phase::run(args, &globals),

@@ -4,17 +4,25 @@ use std::time::Duration;
 
 use super::{Globals, act, load_config};
 use crate::backend::Backend;
+use crate::base::name::UnitName;
 use crate::config::Agent;
-use crate::kickoff::compose;
-use crate::kickoff::deliver::{Opening, safe_text};
-use crate::run::deliver::Outcome;
+use crate::kickoff::deliver::Opening;
+use crate::report::act::{Line, Verdict};
+use crate::run::deliver::Outcome as Typed;
+use crate::run::engine::typed_text;
 use crate::run::journal::Journal;
 use crate::run::project::Project;
+use crate::run::request;
 use crate::run::typing::{self, Manner};
 use crate::supervise::action::{Report, What};
-use crate::sys::{clock, file};
+use crate::supervise::event::Outcome;
+use crate::supervise::outbox::{Draft, Origin};
+use crate::sys::clock;
 use crate::ui::failure::Failure;
 use crate::ui::{exit, print};
+
+/// The longest a message waits for its agent: a day.
+const WAIT_MAX_S: u64 = 86_400;
 
 /// Type a message to an agent, verified.
 #[derive(Debug, clap::Args)]
@@ -30,6 +38,12 @@ pub(crate) struct Args {
     /// Let the text begin with `/`, `!`, `#`, `$` or `@`, which the CLI takes as a command.
     #[arg(long)]
     command: bool,
+    /// Leave it in the agent's queue and return: it is typed when the agent is idle, within a day.
+    #[arg(long, conflicts_with_all = ["now", "wait"])]
+    when_idle: bool,
+    /// Take the place of a message with the same key that still waits.
+    #[arg(long, value_name = "KEY")]
+    replaces: Option<String>,
     /// How long to wait until the agent can take it, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     wait: u64,
@@ -47,84 +61,86 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<u8, Failure> {
         return Err(Failure::usage("the message is empty"));
     }
     let project = Project::open(config).map_err(|error| act::failure(&error))?;
+    let wait = Duration::from_secs(args.wait.min(WAIT_MAX_S));
+    let patience = if args.when_idle { Duration::from_secs(WAIT_MAX_S) } else { wait };
+    let draft = Draft {
+        text: text.clone(),
+        origin: Origin::Person,
+        key: args.replaces.clone(),
+        expires_at: Some(clock::now().wall + patience),
+        busy_input: args.now,
+        command: args.command,
+    };
+    let asked = request::send(&project, &agent.name, draft, (!args.when_idle).then_some(wait))
+        .map_err(|error| Failure::from_error(exit::FAILED, &error))?;
+    if let Some(outcome) = asked {
+        if args.when_idle && project.watchdog().is_none() && !globals.quiet {
+            print::err("no watchdog runs: the message is typed once one does (`ao up`)");
+        }
+        return say(&args.name, &outcome, globals);
+    }
     let opening = if args.command { Opening::Command } else { Opening::Speech };
-    let typed = typed_text(&project, &agent, &text, opening)?;
-    let manner =
-        Manner { busy_input: args.now, hold_max: Duration::from_secs(args.wait.min(86_400)) };
-    let outcome = typing::type_text(&project, &agent, &typed, manner, &mut || {});
+    let backend = Backend::by_name(&project.config, &agent.backend);
+    let typed = typed_text(&project.store, &agent, &backend, &text, opening)
+        .map_err(|error| Failure::from_error(exit::FAILED, &error))?;
+    let manner = Manner { busy_input: args.now, hold_max: wait };
+    let outcome = match typing::type_text(&project, &agent, &typed, manner, &mut || {}) {
+        Typed::Delivered { attempts } => Outcome::Submitted { keys: attempts },
+        Typed::Held { why } | Typed::NotDelivered { why } => Outcome::NotSubmitted { why },
+        Typed::Unknown { why } => Outcome::FateUnknown { why },
+    };
     log(&project, &agent, &outcome);
     say(&args.name, &outcome, globals)
 }
 
-/// A text too long for one paste goes to a file that the agent is sent to.
-fn typed_text(
-    project: &Project,
-    agent: &Agent,
-    text: &str,
-    opening: Opening,
-) -> Result<String, Failure> {
-    let backend = Backend::by_name(&project.config, &agent.backend);
-    let long = |max: Option<u32>, length: usize| max.is_some_and(|max| length > max as usize);
-    let too_long = long(backend.paste_chars_max, text.chars().count())
-        || long(backend.paste_lines_max, text.lines().count());
-    if !too_long {
-        return Ok(safe_text(text, opening));
-    }
-    let folder = project.store.state().join("messages");
-    let name = format!("{}-{}.txt", agent.name, uuid::Uuid::new_v4());
-    let path = folder.join(name);
-    let write = std::fs::create_dir_all(&folder).map_err(|cause| file::FileError {
-        act: "make",
-        path: folder.clone(),
-        cause,
-    });
-    write
-        .and_then(|()| file::replace(&path, text.as_bytes(), 0o600))
-        .map_err(|error| Failure::from_error(exit::FAILED, &error))?;
-    Ok(safe_text(&compose::pointer_line(&path.to_string_lossy()), Opening::Speech))
-}
-
+/// The watchdog writes down what it types; what this process typed by itself it writes down here.
 fn log(project: &Project, agent: &Agent, outcome: &Outcome) {
-    let (what, why) = match outcome {
-        Outcome::Delivered { attempts } => {
-            (What::Sent, format!("a message of `ao send`, submitted with {attempts} key presses"))
-        }
-        Outcome::Held { why } | Outcome::NotDelivered { why } | Outcome::Unknown { why } => {
-            (What::NotSent, format!("a message of `ao send`: {why}"))
-        }
+    let line = Line::of(&agent.name, outcome);
+    let (what, why) = match line.why {
+        None => (What::Sent, "a message of `ao send`".to_owned()),
+        Some(why) => (What::NotSent, format!("a message of `ao send`: {why}")),
     };
     let report = Report { unit: Some(agent.name.clone()), what, why, notify: false };
     Journal::new(project.store.events()).append(&[report], clock::now());
 }
 
 fn say(name: &str, outcome: &Outcome, globals: &Globals) -> Result<u8, Failure> {
-    let (word, why) = match outcome {
-        Outcome::Delivered { .. } => ("delivered", None),
-        Outcome::Held { why } => ("held", Some(why)),
-        Outcome::NotDelivered { why } => ("not delivered", Some(why)),
-        Outcome::Unknown { why } => ("unknown", Some(why)),
-    };
+    let name_of_unit = UnitName::new(name).map_err(|error| Failure::usage(error.to_string()))?;
+    let line = Line::of(&name_of_unit, outcome);
+    let good = matches!(line.verdict, Verdict::Submitted | Verdict::Queued);
     if globals.json {
-        let document =
-            serde_json::json!({ "version": 1, "name": name, "outcome": word, "why": why });
+        let word = line.verdict.words();
+        let message = match outcome {
+            Outcome::Queued { message } => Some(message.0),
+            Outcome::Started
+            | Outcome::AlreadyRunning
+            | Outcome::Disabled
+            | Outcome::Stopped { .. }
+            | Outcome::NotRunning
+            | Outcome::Failed { .. }
+            | Outcome::Submitted { .. }
+            | Outcome::NotSubmitted { .. }
+            | Outcome::FateUnknown { .. } => None,
+        };
+        let document = serde_json::json!({
+            "version": 1, "name": name, "outcome": word, "why": line.why, "message": message,
+        });
         print::out(&document.to_string());
-        return Ok(if why.is_none() { exit::DONE } else { exit::FAILED });
+        return Ok(if good { exit::DONE } else { exit::FAILED });
     }
-    let Some(why) = why else {
+    if good {
         if !globals.quiet {
-            print::out(&format!("{name}  delivered"));
+            print::out(&format!("{name}  {}", line.verdict.words()));
         }
         return Ok(exit::DONE);
-    };
-    let failure = match outcome {
-        Outcome::Unknown { .. } => {
-            Failure::failed(format!("it is not known whether `{name}` got the message: {why}"))
-                .hint(format!("look with `ao attach {name}` before you send it again"))
-        }
-        Outcome::Delivered { .. } | Outcome::Held { .. } | Outcome::NotDelivered { .. } => {
-            Failure::failed(format!("`{name}` did not get the message: {why}"))
-                .hint("nothing was submitted; it is safe to send it again")
-        }
+    }
+    let why = line.why.unwrap_or_else(|| line.verdict.words().to_owned());
+    let failure = if line.verdict == Verdict::FateUnknown {
+        Failure::failed(format!("it is not known whether `{name}` got the message: {why}"))
+            .hint(format!("look with `ao attach {name}` before you send it again"))
+    } else {
+        Failure::failed(format!("`{name}` did not get the message: {why}"))
+            .hint("nothing was submitted; it is safe to send it again")
     };
     Err(failure)
 }

@@ -67,6 +67,7 @@ fn is_well(status: &Status) -> bool {
     let runs = |unit: &UnitStatus| !unit.wanted || unit.pid.is_some() || unit.state == "done";
     status.watchdog.running
         && status.watchdog.config_problem.is_none()
+        && status.watchdog.notify_problem.is_none()
         && status.unknown.is_none()
         && units().all(|unit| !unit.needs_person && runs(unit))
 }
@@ -108,6 +109,10 @@ fn watchdog(status: &Status, colored: bool) -> Vec<String> {
         let text = "the config does not load; the last good one stays in force:";
         lines.push(print::paint(text, Tone::Bad, colored));
         lines.extend(problem.lines().map(|line| format!("  {line}")));
+    }
+    if let Some(problem) = &watchdog.notify_problem {
+        let text = format!("the notifier fails, people are not told: {problem}");
+        lines.push(print::paint(&text, Tone::Bad, colored));
     }
     lines
 }

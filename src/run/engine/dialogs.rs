@@ -8,17 +8,21 @@ use std::collections::BTreeMap;
 
 use regex::RegexBuilder;
 
+use super::Engine;
+use crate::backend::Backend;
 use crate::base::name::UnitName;
 use crate::config::section::detect::Dialog;
 use crate::screen::capture::Screen;
 use crate::screen::{Composer, Evidence, PaneState, Reading};
+use crate::supervise::action::What;
+use crate::sys::tmux::PaneFacts;
 
 /// All dialogs of a start together: three of them, with keys to spare.
 const KEYS_MAX: u32 = 12;
 
 /// How far each agent is in its start.
 #[derive(Debug, Default)]
-pub struct Dialogs {
+pub(super) struct Dialogs {
     starts: BTreeMap<UnitName, Start>,
 }
 
@@ -31,17 +35,17 @@ struct Start {
 
 /// One key to press.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Press {
-    pub dialog: String,
+struct Press {
+    dialog: String,
     /// tmux name of the key.
-    pub key: String,
+    key: String,
     /// Must show on the screen when the key is pressed.
-    pub option: String,
+    option: String,
 }
 
 impl Press {
     /// The reading of an agent that is still starting: nobody has to come.
-    pub fn explain(&self, reading: &mut Reading) {
+    fn explain(&self, reading: &mut Reading) {
         reading.state = PaneState::Starting;
         reading.evidence.insert(
             0,
@@ -56,7 +60,7 @@ impl Press {
 
 impl Dialogs {
     /// The key that is due after this look, if any.
-    pub fn press(
+    fn press(
         &mut self,
         unit: &UnitName,
         attempt: u64,
@@ -76,6 +80,35 @@ impl Dialogs {
         let press = press(&known(), &Screen::parse(text).text())?;
         start.keys += 1;
         Some(press)
+    }
+}
+
+impl Engine {
+    /// A dialog of the first start that the config has answered is part of starting: it gets its key
+    /// and nobody is called.
+    pub(super) fn answer_dialog(
+        &mut self,
+        unit: &UnitName,
+        attempt: u64,
+        text: &str,
+        pane: &PaneFacts,
+        reading: &mut Reading,
+    ) {
+        let Some(agent) = self.config.agent(unit.as_str()) else { return };
+        let (config, backend) = (&self.config, &agent.backend);
+        let known = || Backend::by_name(config, backend).dialogs;
+        let Some(press) = self.dialogs.press(unit, attempt, known, text, reading) else { return };
+        let keys = std::slice::from_ref(&press.key);
+        let why = match self.tmux.keys_if_shown(&pane.pane, keys, &press.option) {
+            Ok(typed) => format!("dialog `{}`: {} ({typed:?})", press.dialog, press.key),
+            Err(error) => {
+                format!("dialog `{}`: {}", press.dialog, crate::base::chain::text(&error))
+            }
+        };
+        press.explain(reading);
+        self.log_unit(unit, What::Starting, &why);
+        // The next glance must look, whether or not the pane printed anything.
+        self.captured.remove(unit);
     }
 }
 

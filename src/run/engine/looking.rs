@@ -1,0 +1,180 @@
+//! Looks at tmux and reads the screens that may have changed.
+//!
+//! One round trip tells of every pane; another captures only those that printed something.
+
+use std::collections::BTreeSet;
+
+use super::{Engine, find_pane};
+use crate::backend::Backend;
+use crate::base::name::{PaneId, UnitName};
+use crate::run::sight;
+use crate::run::units::Tag;
+use crate::screen::capture::Screen;
+use crate::screen::detect::{Detector, PaneHints};
+use crate::screen::{PaneState, Reading};
+use crate::supervise::event::Event;
+use crate::supervise::state::{Life, ServerId, UnitKind};
+use crate::sys::tmux::{Look, PaneFacts, TmuxError, World};
+use crate::sys::{clock, process};
+
+/// How often the server is woken for the exit status of a dead pane; one that it never learns is
+/// shown as unexplained.
+const STATUS_NUDGES_MAX: u32 = 3;
+
+/// What the last capture of a unit's pane was of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Captured {
+    attempt: u64,
+    activity: i64,
+    at_wall_secs: i64,
+}
+
+impl Engine {
+    /// Looks at tmux and tells the core.
+    pub fn look(&mut self) {
+        let event = self.look_event(false);
+        self.feed(event);
+    }
+
+    /// The same, with a look at which programs run in the panes.
+    pub fn look_deep(&mut self) {
+        let event = self.look_event(true);
+        self.feed(event);
+    }
+
+    pub(super) fn look_event(&mut self, deep: bool) -> Event {
+        match self.look_with_statuses() {
+            Ok(Look::Seen(world)) => {
+                let judged = deep
+                    && self.fleet.units.values().any(|unit| !unit.spec.process_names.is_empty());
+                let snapshot = judged.then(process::snapshot);
+                let panes = sight::sightings(&self.fleet, &self.project, &world, snapshot.as_ref());
+                let server = ServerId { pid: world.server.pid, started: world.server.started };
+                self.world = Some(world);
+                Event::Looked { server, panes }
+            }
+            Ok(Look::NoServer { evidence }) => {
+                self.world = None;
+                Event::ServerGone { evidence }
+            }
+            Err(error) => Event::LookFailed { error: crate::base::chain::text(&error) },
+        }
+    }
+
+    /// tmux may show a pane dead before it has read how its process ended; waking the server settles
+    /// that. Without it a task that exited well would look like one that crashed.
+    pub(super) fn look_with_statuses(&mut self) -> Result<Look, TmuxError> {
+        let mut look = self.tmux.look()?;
+        for _ in 0..STATUS_NUDGES_MAX {
+            let Look::Seen(world) = &look else { break };
+            let unexplained = world.panes.iter().any(|pane| {
+                pane.dead
+                    && pane.exit_status.is_none()
+                    && pane.exit_signal.is_none()
+                    && Tag::parse(&pane.tag).is_some_and(|tag| tag.project == self.project)
+            });
+            if !unexplained {
+                break;
+            }
+            self.tmux.nudge()?;
+            look = self.tmux.look()?;
+        }
+        Ok(look)
+    }
+
+    /// One look, then the screens that may have changed since they were last read.
+    pub fn glance(&mut self) {
+        self.look();
+        let Some(world) = self.world.clone() else { return };
+        let wall = clock::now().wall.timestamp();
+        let mut due: Vec<(UnitName, u64, PaneFacts)> = Vec::new();
+        for (name, unit) in &self.fleet.units {
+            let Life::Running { pane, .. } = &unit.life else { continue };
+            if unit.spec.kind == UnitKind::Service {
+                continue;
+            }
+            let Some(facts) = find_pane(&world, pane) else { continue };
+            // tmux tells activity by the second: one in the second of the capture may be newer than it.
+            let seen = self.captured.get(name).is_some_and(|captured| {
+                captured.attempt == unit.attempt
+                    && captured.activity == facts.activity
+                    && captured.at_wall_secs > facts.activity
+            });
+            let doubtful = unit
+                .reading
+                .as_ref()
+                .is_some_and(|known| known.state == PaneState::Fatal && known.looks < 10);
+            if !seen || doubtful {
+                due.push((name.clone(), unit.attempt, facts.clone()));
+            }
+        }
+        if due.is_empty() {
+            return;
+        }
+        let panes: Vec<PaneId> = due.iter().map(|(_, _, facts)| facts.pane.clone()).collect();
+        let Ok(captures) = self.tmux.capture(&panes) else { return };
+        for (name, attempt, facts) in due {
+            let Some(capture) = captures.iter().find(|capture| capture.pane == facts.pane) else {
+                continue;
+            };
+            let seen = Captured { attempt, activity: facts.activity, at_wall_secs: wall };
+            self.captured.insert(name.clone(), seen);
+            let Some(mut reading) = self.read_text(&name, &capture.text, &facts) else { continue };
+            self.answer_dialog(&name, attempt, &capture.text, &facts, &mut reading);
+            self.feed(Event::Read { unit: name, attempt, reading });
+        }
+    }
+
+    /// Captures and reads one pane now.
+    pub fn read_pane(&mut self, unit: &UnitName, pane: &PaneFacts) -> Option<Reading> {
+        let captures = self.tmux.capture(std::slice::from_ref(&pane.pane)).ok()?;
+        let capture = captures.into_iter().next()?;
+        self.read_text(unit, &capture.text, pane)
+    }
+
+    /// What a screen of this agent says.
+    pub fn read_text(&mut self, unit: &UnitName, text: &str, pane: &PaneFacts) -> Option<Reading> {
+        let agent = self.config.agent(unit.as_str())?;
+        if !self.detectors.contains_key(&agent.backend) {
+            let backend = Backend::by_name(&self.config, &agent.backend);
+            let detector = Detector::new(
+                &backend.name,
+                &backend.rules,
+                backend.layout.as_ref(),
+                backend.live_lines,
+            )
+            .ok()?;
+            self.detectors.insert(agent.backend.clone(), detector);
+        }
+        let detector = self.detectors.get(&agent.backend)?;
+        let hints =
+            PaneHints { dead: pane.dead, exit_status: pane.exit_status, title: &pane.title };
+        Some(detector.read(&Screen::parse(text), &hints))
+    }
+
+    /// The live pane of a unit, after a look.
+    pub fn pane_facts(&self, unit: &UnitName) -> Option<PaneFacts> {
+        let Life::Running { pane, .. } = &self.fleet.units.get(unit)?.life else { return None };
+        find_pane(self.world.as_ref()?, pane).cloned()
+    }
+
+    pub fn world(&self) -> Option<&World> {
+        self.world.as_ref()
+    }
+
+    /// The pids whose end is to be watched.
+    pub fn pids(&self) -> BTreeSet<u32> {
+        let lives = self.fleet.units.values().map(|unit| &unit.life);
+        lives
+            .filter_map(|life| match life {
+                Life::Running { pid, .. } => Some(*pid),
+                Life::NotStarted
+                | Life::Starting { .. }
+                | Life::Stopping { .. }
+                | Life::Dead { .. }
+                | Life::Failed { .. }
+                | Life::Done { .. } => None,
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,118 @@
+//! Carries starts out: prepares the launch, opens the session, and tells the pids of what was opened.
+
+use super::{Engine, find_pane};
+use crate::base::name::{PaneId, UnitName};
+use crate::base::now::Now;
+use crate::config::PhaseStep;
+use crate::run::prepare::{self, Circumstances};
+use crate::run::units::{self, Tag};
+use crate::supervise::action::What;
+use crate::supervise::event::{Event, StartOutcome};
+use crate::sys::process;
+use crate::sys::tmux::{SessionSpec, TmuxError};
+
+impl Engine {
+    pub(super) fn start_all(&mut self, starts: Vec<(UnitName, u64, bool)>, now: Now) -> Vec<Event> {
+        let mut events = Vec::new();
+        let mut opened: Vec<(UnitName, u64, PaneId)> = Vec::new();
+        // Each logged pane costs the server two files; at its limit it hangs every client.
+        if let Some(world) = &self.world {
+            process::raise_open_files_of(world.server.pid);
+        }
+        for (unit, attempt, fresh) in starts {
+            match self.start(&unit, attempt, fresh, now) {
+                Ok(pane) => opened.push((unit, attempt, pane)),
+                Err(outcome) => events.push(Event::Started { unit, attempt, outcome }),
+            }
+        }
+        if opened.is_empty() {
+            return events;
+        }
+        // One look tells the pids of all that were opened.
+        let looked = self.look_event(false);
+        for (unit, attempt, pane) in opened {
+            let found = self.world.as_ref().and_then(|world| find_pane(world, &pane));
+            let outcome = match found {
+                Some(facts) => StartOutcome::Opened { pane, pid: facts.pid },
+                None => StartOutcome::Failed { why: "its session vanished at once".to_owned() },
+            };
+            events.push(Event::Started { unit, attempt, outcome });
+        }
+        events.push(looked);
+        events
+    }
+
+    pub(super) fn start(
+        &mut self,
+        unit: &UnitName,
+        attempt: u64,
+        fresh: bool,
+        now: Now,
+    ) -> Result<PaneId, StartOutcome> {
+        let refused = |why: String| StartOutcome::Refused { why };
+        let Some(member) = units::member(&self.config, unit) else {
+            return Err(refused("it is not in the config any more".to_owned()));
+        };
+        let with = Circumstances {
+            config: &self.config,
+            store: &self.store,
+            project: &self.project,
+            ao: &self.ao,
+            environment: &self.environment,
+            overrides: &self.overrides,
+            phase: self.phase(),
+            attempt,
+            fresh,
+            start_id: uuid::Uuid::new_v4().to_string(),
+            now,
+        };
+        let prepared = prepare::prepare(&member, &with)
+            .map_err(|error| refused(crate::base::chain::text(&error)))?;
+        for note in &prepared.notes {
+            self.report(Some(unit.clone()), What::Starting, note, false);
+        }
+        let session = prepared.spec.session.clone();
+        self.close_remains(unit, &prepared.spec);
+        self.store
+            .save_launch(&session, &prepared.record)
+            .map_err(|error| StartOutcome::Failed { why: crate::base::chain::text(&error) })?;
+        self.captured.remove(unit);
+        self.tmux.open(&prepared.spec).map_err(|error| {
+            let why = crate::base::chain::text(&error);
+            match error {
+                TmuxError::Missing { .. } | TmuxError::TooOld { .. } => {
+                    StartOutcome::Refused { why }
+                }
+                TmuxError::Refused { .. }
+                | TmuxError::Unreachable { .. }
+                | TmuxError::Io { .. } => StartOutcome::Failed { why },
+            }
+        })
+    }
+
+    /// The dead pane of the last attempt goes before the next one comes.
+    pub(super) fn close_remains(&mut self, unit: &UnitName, spec: &SessionSpec) {
+        let remains = self.world.as_ref().is_some_and(|world| {
+            world.panes.iter().any(|pane| {
+                pane.session == spec.session.as_str()
+                    && pane.dead
+                    && Tag::parse(&pane.tag)
+                        .is_some_and(|tag| tag.project == self.project && tag.unit == unit.as_str())
+            })
+        });
+        if remains && let Err(error) = self.tmux.close(&spec.session) {
+            tracing::warn!(%unit, %error, "cannot close the dead session");
+        }
+    }
+
+    /// The phase all loop agents work on.
+    pub fn phase(&self) -> Option<&PhaseStep> {
+        let sequence = self.config.sequence.as_ref()?;
+        let path = self.store.state().join(&sequence.state_file);
+        let index: usize = std::fs::read_to_string(path)
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(0);
+        sequence.phases.get(index).or_else(|| sequence.phases.last())
+    }
+}

@@ -1,0 +1,134 @@
+//! Carries stops out: processes are ended beside the loop, their outcomes come back by channel.
+
+use std::time::Duration;
+
+use super::Engine;
+use crate::backend::Backend;
+use crate::base::name::UnitName;
+use crate::run::units::{self, Member, Tag};
+use crate::screen::{Composer, PaneState};
+use crate::supervise::event::{Event, StopOutcome};
+use crate::supervise::state::Life;
+use crate::sys::clock;
+use crate::sys::process::{self, Ending};
+use crate::sys::tmux::{Look, PaneFacts};
+
+/// What a CLI gets to leave by its own quit keys before it is signalled.
+const QUIT_KEYS_GRACE: Duration = Duration::from_secs(2);
+
+impl Engine {
+    /// Ends process trees beside the loop; outcomes come back through [`Engine::outcomes`].
+    pub(super) fn stop_all(&mut self, stops: &[(UnitName, u64)]) {
+        if let Ok(Look::Seen(world)) = self.tmux.look() {
+            self.world = Some(world);
+        }
+        let mut jobs = Vec::new();
+        let mut quit = false;
+        for (unit, attempt) in stops {
+            let panes = self.panes_of(unit);
+            quit |= self.ask_to_quit(unit, &panes);
+            let roots: Vec<u32> =
+                panes.iter().filter(|pane| !pane.dead).map(|pane| pane.pid).collect();
+            let start_ids: Vec<String> = panes
+                .iter()
+                .filter_map(|pane| Tag::parse(&pane.tag))
+                .map(|tag| tag.start_id)
+                .collect();
+            jobs.push((unit.clone(), *attempt, Ending { roots, start_ids }));
+        }
+        let grace = self.config.watchdog.stop_grace;
+        let quit_grace = if quit { QUIT_KEYS_GRACE } else { Duration::ZERO };
+        let outcomes = self.outcomes.clone();
+        self.stops_under_way += jobs.len();
+        let work = move || {
+            let endings: Vec<Ending> = jobs.iter().map(|(_, _, ending)| ending.clone()).collect();
+            let reports = process::stop_trees(&endings, quit_grace, grace);
+            for ((unit, attempt, _), report) in jobs.into_iter().zip(reports) {
+                let outcome = if report.survivors.is_empty() {
+                    StopOutcome::Gone { cut: !report.killed.is_empty() }
+                } else {
+                    StopOutcome::Survived { pids: report.survivors }
+                };
+                // A closed channel means that nobody waits any more.
+                drop(outcomes.send(Event::Stopped { unit, attempt, outcome }));
+            }
+        };
+        std::thread::spawn(work);
+    }
+
+    pub(super) fn panes_of(&self, unit: &UnitName) -> Vec<PaneFacts> {
+        let Some(world) = &self.world else { return Vec::new() };
+        let ours = |pane: &&PaneFacts| {
+            Tag::parse(&pane.tag)
+                .is_some_and(|tag| tag.project == self.project && tag.unit == unit.as_str())
+        };
+        world.panes.iter().filter(ours).cloned().collect()
+    }
+
+    /// Quit keys go only to a CLI that is proven idle with an empty input box.
+    pub(super) fn ask_to_quit(&mut self, unit: &UnitName, panes: &[PaneFacts]) -> bool {
+        let Some(Member::Agent(agent)) = units::member(&self.config, unit) else { return false };
+        let backend = Backend::by_name(&self.config, &agent.backend);
+        let Some(pane) = panes.iter().find(|pane| !pane.dead) else { return false };
+        if backend.quit_keys.is_empty() {
+            return false;
+        }
+        let reading = self.read_pane(unit, pane);
+        let idle = reading.is_some_and(|reading| {
+            reading.state == PaneState::Idle && reading.composer == Composer::Empty
+        });
+        idle && self.tmux.keys(&pane.pane, &backend.quit_keys).is_ok()
+    }
+
+    /// Waits for outcomes of stops until none is under way or the time is over.
+    pub fn settle(&mut self, limit: Duration) {
+        let end = clock::now().mono.plus(limit);
+        while self.stops_under_way > 0 {
+            let left = end.since(clock::now().mono);
+            match self.pending.recv_timeout(left) {
+                Ok(event) => self.outcome(event),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Feeds every outcome that is there already.
+    pub fn take_outcomes(&mut self) {
+        while let Ok(event) = self.pending.try_recv() {
+            self.outcome(event);
+        }
+    }
+
+    /// Whether something was begun beside the loop whose outcome is still to come.
+    pub fn work_under_way(&self) -> bool {
+        self.stops_under_way > 0 || self.typing_under_way > 0
+    }
+
+    pub(super) fn outcome(&mut self, event: Event) {
+        if matches!(event, Event::Typed { .. }) {
+            self.typing_under_way = self.typing_under_way.saturating_sub(1);
+        } else {
+            self.stops_under_way = self.stops_under_way.saturating_sub(1);
+        }
+        // A late outcome of an older attempt must not close the session of the one that runs now.
+        if let Event::Stopped { unit, attempt, outcome: StopOutcome::Gone { .. } } = &event
+            && self.fleet.units.get(unit).is_some_and(|found| {
+                found.attempt == *attempt && matches!(found.life, Life::Stopping { .. })
+            })
+        {
+            self.close_session(unit);
+        }
+        self.feed(event);
+    }
+
+    /// The processes are gone: the session that held them goes too, if it is ours.
+    pub(super) fn close_session(&mut self, unit: &UnitName) {
+        let ours = !self.panes_of(unit).is_empty();
+        let session = self.fleet.units.get(unit).map(|found| found.spec.session.clone());
+        if let (true, Some(session)) = (ours, session)
+            && let Err(error) = self.tmux.close(&session)
+        {
+            tracing::warn!(%unit, %error, "cannot close the session");
+        }
+    }
+}
