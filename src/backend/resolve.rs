@@ -72,6 +72,14 @@ impl Backend {
     }
 }
 
+impl Backend {
+    /// The preset of that name as it ships; `None` when there is none.
+    pub fn of_preset(name: &str) -> Option<Self> {
+        preset::get(name)?;
+        Some(from_tables(&BTreeMap::new(), name))
+    }
+}
+
 fn from_tables(tables: &BTreeMap<String, BackendSection>, name: &str) -> Backend {
     if let Some(section) = tables.get(name) {
         let preset = section.preset.as_deref().and_then(preset::get);

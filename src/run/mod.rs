@@ -4,6 +4,7 @@ pub mod deliver;
 pub mod demo_agent;
 pub mod engine;
 pub mod journal;
+pub mod live;
 pub mod log;
 pub mod notify;
 pub mod prepare;

@@ -172,7 +172,9 @@ mod tests {
         for pane in corpus::panes() {
             let text = Screen::parse(pane.text).text();
             let known = ["trust-dialog", "bypass-dialog", "apikey-prompt"];
-            if pane.file.contains("claude-code") && !known.iter().any(|name| pane.file.contains(name)) {
+            if pane.file.contains("claude-code")
+                && !known.iter().any(|name| pane.file.contains(name))
+            {
                 assert_eq!(press(&claude(), &text), None, "{}", pane.file);
             }
         }
@@ -195,7 +197,8 @@ mod tests {
         let unit = UnitName::new("one").unwrap();
         let text = recorded("waiting-trust-dialog.txt");
         let mut dialogs = Dialogs::default();
-        let pressed = (0..50).filter(|_| dialogs.press(&unit, 1, claude, text, &waiting()).is_some());
+        let pressed =
+            (0..50).filter(|_| dialogs.press(&unit, 1, claude, text, &waiting()).is_some());
         assert_eq!(pressed.count(), KEYS_MAX as usize);
     }
 }

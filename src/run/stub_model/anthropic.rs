@@ -59,7 +59,11 @@ pub fn stream(answer: &Answer, ask: &Ask, number: usize) -> Vec<Chunk> {
             let pause = Duration::from_millis(*pause_ms);
             if let Some(thinking) = thinking {
                 let block = json!({ "type": "thinking", "thinking": "", "signature": "" });
-                say(at_once, "content_block_start", json!({ "index": index, "content_block": block }));
+                say(
+                    at_once,
+                    "content_block_start",
+                    json!({ "index": index, "content_block": block }),
+                );
                 let delta = json!({ "type": "thinking_delta", "thinking": thinking });
                 say(pause, "content_block_delta", json!({ "index": index, "delta": delta }));
                 let delta = json!({ "type": "signature_delta", "signature": "c3R1Yg==" });

@@ -115,3 +115,17 @@ fn opencode(stub_url: &str, setup: Setup) -> Vec<(&'static str, String)> {
         ("OPENCODE_DISABLE_AUTOUPDATE", "1".to_owned()),
     ]
 }
+
+/// The flags with which the CLI asks before it runs a command; `None`: the setup alone does it.
+pub fn asking_flags(preset: &str) -> Option<&'static str> {
+    (preset == "claude").then_some("--permission-mode default")
+}
+
+/// The tool that runs a command, and a call of it.
+pub fn command_call(preset: &str) -> super::Answer {
+    let (tool, input) = match preset {
+        "claude" => ("Bash", json!({ "command": "true", "description": "does nothing" })),
+        _ => ("bash", json!({ "command": "true", "description": "does nothing" })),
+    };
+    super::Answer::UseTool { tool: tool.to_owned(), input }
+}

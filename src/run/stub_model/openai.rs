@@ -63,7 +63,8 @@ pub fn stream_chat(answer: &Answer, ask: &Ask, number: usize) -> Vec<Chunk> {
         });
         format!("data: {data}\n\n")
     };
-    let mut chunks = vec![Chunk::now(piece(json!({ "role": "assistant", "content": "" }), Value::Null))];
+    let mut chunks =
+        vec![Chunk::now(piece(json!({ "role": "assistant", "content": "" }), Value::Null))];
     let mut reason = "stop";
     match answer {
         Answer::Say { text, thinking, pause_ms } => {
@@ -138,14 +139,11 @@ pub fn stream_responses(answer: &Answer, ask: &Ask, number: usize) -> Vec<Chunk>
     match answer {
         Answer::Say { text, thinking: _, pause_ms } => {
             let wait = Duration::from_millis(*pause_ms);
-            let item = |content: Value| {
-                json!({ "type": "message", "id": item_id, "role": "assistant", "status": "completed", "content": content })
-            };
+            let item = |content: Value| json!({ "type": "message", "id": item_id, "role": "assistant", "status": "completed", "content": content });
             let added = json!({ "output_index": 0, "item": item(json!([])) });
             chunks.push(Chunk { wait, text: event(added, "response.output_item.added") });
             for word in words(text) {
-                let delta =
-                    json!({ "output_index": 0, "content_index": 0, "item_id": item_id, "delta": word });
+                let delta = json!({ "output_index": 0, "content_index": 0, "item_id": item_id, "delta": word });
                 chunks.push(Chunk { wait, text: event(delta, "response.output_text.delta") });
             }
             let content = json!([{ "type": "output_text", "text": text, "annotations": [] }]);

@@ -81,7 +81,8 @@ impl Answer {
 
     /// A usage limit of an Anthropic subscription, over at this second since 1970.
     pub fn usage_limit(claim: &str, resets_at: i64) -> Self {
-        let message = "This request would exceed your account's rate limit. Please try again later.";
+        let message =
+            "This request would exceed your account's rate limit. Please try again later.";
         let mut answer = Self::anthropic_error(429, "rate_limit_error", message);
         if let Self::Refuse { headers, .. } = &mut answer {
             for (name, value) in [

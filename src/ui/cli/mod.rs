@@ -19,6 +19,7 @@ mod replay;
 mod restart;
 mod schema;
 mod selftest;
+mod selftest_live;
 mod send;
 mod status;
 mod up;
@@ -136,7 +137,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Verb::Events(args) => events::run(args, &globals),
         Verb::Explain(args) => explain::run(args, &globals),
         Verb::Doctor(args) => doctor::run(args, &globals),
-        Verb::Selftest(args) => selftest::run(args, &globals),
+        Verb::Selftest(args) => selftest::run(&args, &globals),
         Verb::Init(args) => init::run(args, &globals),
         Verb::Completions(args) => completions::run(args, &globals),
         Verb::Man(args) => man::run(args, &globals),

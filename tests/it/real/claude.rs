@@ -20,7 +20,8 @@ fn claude(wish: Wish<'_>) -> Option<Rig> {
 /// The conversation a request belongs to.
 fn conversation(request: &ao::run::stub_model::Request) -> String {
     let user = request.body["metadata"]["user_id"].as_str().unwrap_or_default();
-    let id = user.split(|c: char| !(c.is_ascii_hexdigit() || c == '-')).rfind(|part| part.len() == 36);
+    let id =
+        user.split(|c: char| !(c.is_ascii_hexdigit() || c == '-')).rfind(|part| part.len() == 36);
     id.unwrap_or_else(|| panic!("a conversation's id is in {user}")).to_owned()
 }
 
@@ -128,11 +129,7 @@ fn a_conversation_that_the_server_refuses_for_ever_is_begun_anew() {
     let Some(rig) = claude(Wish { prompt: "begin well", ..Wish::default() }) else { return };
     rig.stub.play(Script {
         rules: vec![
-            Rule {
-                when: Some("poison".into()),
-                times: None,
-                answer: Answer::redacted_thinking(),
-            },
+            Rule { when: Some("poison".into()), times: None, answer: Answer::redacted_thinking() },
             Rule { when: None, times: None, answer: Answer::slowly(5, 10) },
         ],
     });
@@ -142,9 +139,7 @@ fn a_conversation_that_the_server_refuses_for_ever_is_begun_anew() {
     let first = conversation(&rig.last_turn());
     let pid = rig.fleet.status().pid("one").unwrap();
     rig.fleet.well(&["send", "one", "--wait", "10", "poison"]);
-    rig.until("another process runs", || {
-        rig.fleet.status().pid("one").filter(|&now| now != pid)
-    });
+    rig.until("another process runs", || rig.fleet.status().pid("one").filter(|&now| now != pid));
     let next = rig.until("a turn of another conversation", || {
         rig.stub.turns().into_iter().find(|turn| conversation(turn) != first)
     });
@@ -156,7 +151,9 @@ fn a_conversation_that_the_server_refuses_for_ever_is_begun_anew() {
 
 #[test]
 fn a_killed_process_takes_up_the_same_conversation() {
-    let Some(rig) = claude(Wish { prompt: "the number is 4711", ..Wish::default() }) else { return };
+    let Some(rig) = claude(Wish { prompt: "the number is 4711", ..Wish::default() }) else {
+        return;
+    };
     rig.stub.always(Answer::slowly(5, 10));
     rig.up();
     rig.until_answered(1);
@@ -181,7 +178,8 @@ fn check_twenty_messages(answer: Answer) {
     rig.stub.always(answer);
     rig.up();
     rig.until_answered(1);
-    let texts: Vec<String> = (1..=20).map(|number| format!("message <{number}> of twenty")).collect();
+    let texts: Vec<String> =
+        (1..=20).map(|number| format!("message <{number}> of twenty")).collect();
     for text in &texts {
         rig.fleet.well(&["send", "one", "--wait", "60", text]);
     }

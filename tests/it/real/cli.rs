@@ -91,7 +91,8 @@ fn install(folder: &Path) -> Result<(), String> {
 }
 
 fn cache() -> Option<PathBuf> {
-    let at = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let at =
+        |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     at("AO_TESTS_CACHE")
         .or_else(|| at("XDG_CACHE_HOME").map(|cache| cache.join("ao-tests")))
         .or_else(|| at("HOME").map(|home| home.join(".cache/ao-tests")))

@@ -107,7 +107,8 @@ fn check_twenty_messages(answer: Answer) {
     rig.stub.always(answer);
     rig.up();
     rig.until_answered(1);
-    let texts: Vec<String> = (1..=20).map(|number| format!("message <{number}> of twenty")).collect();
+    let texts: Vec<String> =
+        (1..=20).map(|number| format!("message <{number}> of twenty")).collect();
     for text in &texts {
         rig.fleet.well(&["send", "one", "--wait", "60", text]);
     }
