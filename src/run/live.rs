@@ -15,6 +15,7 @@ use super::stub_model::{Answer, Script, StubError, StubModel};
 use crate::backend::launch::{self, LaunchInput, clean_environment};
 use crate::backend::{Backend, ResumePlan};
 use crate::base::name::{PaneId, SessionName};
+use crate::base::now::Now;
 use crate::kickoff::deliver::{Delivery, Opening, Plan, safe_text};
 use crate::limits;
 use crate::screen::capture::Screen;
@@ -85,8 +86,16 @@ struct Scene {
     answer: Option<Answer>,
     /// What follows in the same start once the state was seen.
     then: Option<(&'static str, PaneState)>,
-    resets: Option<DateTime<Utc>>,
+    resets: Option<Resets>,
     within: Duration,
+}
+
+/// When the limit of a scene ends.
+#[derive(Debug, Clone, Copy)]
+enum Resets {
+    At(DateTime<Utc>),
+    /// Told as a duration: it counts from the request.
+    AfterAsked(TimeDelta),
 }
 
 /// The version that the CLI gives.
@@ -128,15 +137,17 @@ fn scenes(preset: &str, now: DateTime<Utc>) -> Vec<Scene> {
     };
     let resets =
         (now + LIMIT_AWAY).duration_trunc(TimeDelta::minutes(1)).unwrap_or(now + LIMIT_AWAY);
-    let away = u64::try_from((resets - now).num_seconds()).unwrap_or(0);
-    let (limit, overload, fatal) = if preset == "claude" {
+    let away = u64::try_from(LIMIT_AWAY.num_seconds()).unwrap_or(0);
+    let (resets_in, limit, overload, fatal) = if preset == "claude" {
         (
+            Resets::At(resets),
             Answer::usage_limit("five_hour", resets.timestamp()),
             Answer::overloaded(),
             Answer::redacted_thinking(),
         )
     } else {
         (
+            Resets::AfterAsked(LIMIT_AWAY),
             Answer::openai_error(429, "Rate limit reached for this model", Some(away)),
             Answer::openai_error(503, "The server had an error", None),
             Answer::openai_error(400, "messages.1: invalid content", None),
@@ -156,7 +167,7 @@ fn scenes(preset: &str, now: DateTime<Utc>) -> Vec<Scene> {
         },
         Scene {
             setup: subscription,
-            resets: Some(resets),
+            resets: Some(resets_in),
             ..of("limited", PaneState::Limited, Some(limit))
         },
         Scene { within: RETRIES_WITHIN, ..of("overloaded", PaneState::Overloaded, Some(overload)) },
@@ -167,8 +178,7 @@ fn scenes(preset: &str, now: DateTime<Utc>) -> Vec<Scene> {
 /// One start: its home, its server, its stub.
 struct Stage {
     folder: tempfile::TempDir,
-    /// Kept for its drop: it ends the server.
-    _stub: StubModel,
+    stub: StubModel,
     tmux: Commands,
     env: BTreeMap<String, String>,
     work: PathBuf,
@@ -197,7 +207,7 @@ impl Stage {
         // It would try for minutes before it shows the error.
         env.insert("CLAUDE_CODE_MAX_RETRIES".to_owned(), "1".to_owned());
         let tmux = Commands::new(at("s"), at("state"), None);
-        Ok(Self { folder, _stub: stub, tmux, env, work, roots: Vec::new(), session: None })
+        Ok(Self { folder, stub, tmux, env, work, roots: Vec::new(), session: None })
     }
 
     fn play(
@@ -299,7 +309,7 @@ impl Stage {
             Outcome::Delivered { .. } => {}
             // The state that is waited for will not come, and the step says what stands there instead.
             Outcome::Held { why } | Outcome::NotDelivered { why } | Outcome::Unknown { why } => {
-                tracing::warn!(why, "the prompt was not delivered")
+                tracing::warn!(why, "the prompt was not delivered");
             }
         }
         Ok(())
@@ -311,7 +321,7 @@ impl Stage {
         pane: &PaneId,
         (name, expected): (&'static str, PaneState),
         within: Duration,
-        resets: Option<DateTime<Utc>>,
+        resets: Option<Resets>,
     ) -> Result<Step, LiveError> {
         let begun = clock::now().mono;
         loop {
@@ -319,7 +329,7 @@ impl Stage {
             let now = clock::now();
             let ended = reading.state == PaneState::Dead && expected != PaneState::Dead;
             let met = reading.state == expected
-                && resets.is_none_or(|resets| reads_reset(&reading, now.wall, resets));
+                && resets.is_none_or(|resets| self.reads_reset(&reading, now, resets));
             let took = now.mono.since(begun);
             if met || ended || took >= within {
                 let first = reading.evidence.first();
@@ -354,6 +364,21 @@ impl Stage {
         };
         Ok((detector.read(&Screen::parse(&text), &hints), text))
     }
+
+    /// Whether the screen's words lead to the end of the limit.
+    fn reads_reset(&self, reading: &Reading, now: Now, resets: Resets) -> bool {
+        let expected = match resets {
+            Resets::At(at) => at,
+            Resets::AfterAsked(away) => {
+                let asked = self.stub.turns().last().map_or(now.mono, |turn| turn.at);
+                let ago = TimeDelta::from_std(now.mono.since(asked)).unwrap_or_default();
+                now.wall - ago + away
+            }
+        };
+        limits::read(&reading.evidence_text(), now.wall, clock::zone())
+            .and_then(|(_, reset)| reset)
+            .is_some_and(|reset| (reset.at - expected).abs() <= RESET_TOLERANCE)
+    }
 }
 
 impl Drop for Stage {
@@ -365,14 +390,6 @@ impl Drop for Stage {
             tracing::warn!(%error, "cannot close the session of the walk");
         }
     }
-}
-
-/// Whether the screen's words lead to this instant.
-fn reads_reset(reading: &Reading, now: DateTime<Utc>, resets: DateTime<Utc>) -> bool {
-    let found = limits::read(&reading.evidence_text(), now, clock::zone());
-    found
-        .and_then(|(_, reset)| reset)
-        .is_some_and(|reset| (reset.at - resets).abs() <= RESET_TOLERANCE)
 }
 
 fn inked(text: &str) -> String {

@@ -121,11 +121,11 @@ pub fn asking_flags(preset: &str) -> Option<&'static str> {
     (preset == "claude").then_some("--permission-mode default")
 }
 
-/// The tool that runs a command, and a call of it.
+/// A call of the tool that runs a command; one that changes nothing would not be asked about.
 pub fn command_call(preset: &str) -> super::Answer {
     let (tool, input) = match preset {
-        "claude" => ("Bash", json!({ "command": "true", "description": "does nothing" })),
-        _ => ("bash", json!({ "command": "true", "description": "does nothing" })),
+        "claude" => ("Bash", json!({ "command": "touch asked", "description": "makes a file" })),
+        _ => ("bash", json!({ "command": "touch asked", "description": "makes a file" })),
     };
     super::Answer::UseTool { tool: tool.to_owned(), input }
 }

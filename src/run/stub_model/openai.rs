@@ -1,5 +1,6 @@
 //! OpenAI's two protocols: chat completions (opencode) and responses (Codex).
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -101,7 +102,7 @@ pub fn stream_chat(answer: &Answer, ask: &Ask, number: usize) -> Vec<Chunk> {
         "choices": [],
         "usage": usage(),
     });
-    last.push_str(&format!("data: {total}\n\ndata: [DONE]\n\n"));
+    write!(last, "data: {total}\n\ndata: [DONE]\n\n").expect("a String takes any text");
     chunks.push(Chunk::now(last));
     chunks
 }

@@ -24,11 +24,11 @@ pub(crate) fn run(named: Option<&str>, globals: &Globals) -> Result<u8, Failure>
         Some(config) if config.backends.contains_key(name) => Some(Backend::by_name(config, name)),
         Some(_) | None => Backend::of_preset(name),
     };
-    let names: Vec<&str> = named.map_or_else(|| live::KNOWN.to_vec(), |name| vec![name]);
+    let wanted: Vec<&str> = named.map_or_else(|| live::KNOWN.to_vec(), |name| vec![name]);
     let ao = std::env::current_exe()
         .map_err(|error| Failure::failed(format!("cannot find the running program: {error}")))?;
     let mut walks = Vec::new();
-    for name in names {
+    for name in wanted {
         let Some(backend) = find(name) else {
             return Err(Failure::usage(format!("unknown backend `{name}`")));
         };

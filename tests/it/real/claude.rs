@@ -1,7 +1,5 @@
 //! Claude Code: every state, by the real program.
 
-use std::time::Duration;
-
 use ao::limits;
 use ao::run::stub_model::home::Setup;
 use ao::run::stub_model::{Answer, Rule, Script};
@@ -172,6 +170,23 @@ fn a_killed_process_takes_up_the_same_conversation() {
     assert!(times_in(&turn, "the number is 4711") >= 1, "{:#?}", turn.ask.user_texts);
 }
 
+#[test]
+fn a_conversation_that_is_not_there_any_more_is_begun_anew() {
+    let Some(rig) = claude(Wish { prompt: "begin well", ..Wish::default() }) else { return };
+    rig.up();
+    rig.until_answered(1);
+    rig.until_state("idle");
+    let first = conversation(&rig.last_turn());
+    std::fs::remove_dir_all(rig.fleet.path("home/.claude/projects")).unwrap();
+    kill(rig.fleet.status().pid("one").unwrap());
+    let next = rig.until("a turn of another conversation", || {
+        rig.stub.turns().into_iter().find(|turn| conversation(turn) != first)
+    });
+    assert_eq!(times_in(&next, "begin well"), 1);
+    let whys = rig.fleet.whys("one", "starting").join("\n");
+    assert!(whys.contains("refused conversation"), "{whys}");
+}
+
 #[track_caller]
 fn check_twenty_messages(answer: Answer) {
     let Some(rig) = claude(Wish { prompt: "begin", ..Wish::default() }) else { return };
@@ -227,7 +242,8 @@ fn a_dialog_that_nobody_answered_in_the_config_waits_for_a_person() {
     rig.up();
     rig.until_state("waiting");
     let screen = rig.screen();
-    std::thread::sleep(Duration::from_secs(3));
+    let said = rig.fleet.ao(&["send", "one", "--wait", "3", "1"]);
+    assert_eq!(said.code, 1, "{said:?}");
     assert_eq!(rig.screen(), screen, "no key was pressed");
     assert_eq!(rig.stub.turns().len(), 0);
 }

@@ -25,7 +25,7 @@ pub(super) struct Cli {
 pub(super) fn get(name: &str) -> Option<Cli> {
     let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     match FOLDER.get_or_init(folder) {
-        Ok(folder) => Some(Cli { program: program(folder, name)?, _alone: alone }),
+        Ok(folder) => Some(Cli { program: program(folder, name), _alone: alone }),
         Err(why) => {
             eprintln!("SKIPPED: the real `{name}` was not run: {why}");
             None
@@ -34,7 +34,7 @@ pub(super) fn get(name: &str) -> Option<Cli> {
 }
 
 /// The native program inside the platform's package: what the launchers of npm start in the end.
-fn program(folder: &Path, name: &str) -> Option<PathBuf> {
+fn program(folder: &Path, name: &str) -> PathBuf {
     let cpu = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
     let os = if cfg!(target_os = "macos") { "darwin" } else { "linux" };
     let path = match name {
@@ -43,7 +43,7 @@ fn program(folder: &Path, name: &str) -> Option<PathBuf> {
     };
     let program = folder.join("node_modules").join(path);
     assert!(program.is_file(), "npm has no `{name}` for this platform: `{}`", program.display());
-    Some(program)
+    program
 }
 
 fn folder() -> Result<PathBuf, String> {

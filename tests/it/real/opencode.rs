@@ -81,7 +81,7 @@ fn a_server_error_is_no_limit_and_no_reason_to_restart() {
 }
 
 #[test]
-fn a_killed_process_takes_up_the_same_conversation() {
+fn a_killed_process_comes_back_with_its_first_prompt() {
     let Some(rig) = opencode(Wish { prompt: "the number is 4711", ..Wish::default() }) else {
         return;
     };
@@ -91,14 +91,28 @@ fn a_killed_process_takes_up_the_same_conversation() {
     let pid = rig.fleet.status().pid("one").unwrap();
     kill(pid);
     rig.until("another process runs", || rig.fleet.status().pid("one").filter(|&now| now != pid));
-    rig.until("it is idle again", || {
-        (rig.reading().state == ao::screen::PaneState::Idle).then_some(())
+    rig.until("its first prompt came again", || (rig.stub.turns().len() == 2).then_some(()));
+    rig.until_state("idle");
+    assert_eq!(times_in(&rig.last_turn(), "the number is 4711"), 1);
+}
+
+#[test]
+fn a_conversation_that_the_server_refuses_is_begun_anew() {
+    let Some(rig) = opencode(Wish { prompt: "begin well", ..Wish::default() }) else { return };
+    let refusal = Answer::openai_error(400, "messages.1: invalid content", None);
+    rig.stub.play(Script {
+        rules: vec![Rule { when: Some("poison".into()), times: None, answer: refusal }],
     });
-    rig.fleet.well(&["send", "one", "--wait", "60", "which number was it?"]);
-    let turn = rig.until("the question came", || {
-        rig.stub.turns().into_iter().find(|turn| times_in(turn, "which number was it?") == 1)
+    rig.up();
+    rig.until_answered(1);
+    rig.until_state("idle");
+    let pid = rig.fleet.status().pid("one").unwrap();
+    rig.fleet.well(&["send", "one", "--wait", "10", "poison"]);
+    rig.until("another process runs", || rig.fleet.status().pid("one").filter(|&now| now != pid));
+    rig.until("its first prompt came again", || {
+        let last = rig.last_turn();
+        (times_in(&last, "begin well") == 1 && times_in(&last, "poison") == 0).then_some(())
     });
-    assert!(times_in(&turn, "the number is 4711") >= 1, "{:#?}", turn.ask.user_texts);
 }
 
 #[track_caller]
