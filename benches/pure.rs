@@ -18,8 +18,11 @@ use ao::screen::detect::{Detector, PaneHints};
 use ao::supervise::decide::decide;
 use ao::supervise::event::{Event, Seen, Sighting};
 use ao::supervise::state::{Fleet, Life, ServerId};
+use ao::transcript::render::Renderer;
+use ao::transcript::usage::Ledger;
+use ao::transcript::{self, Format, Reader};
 use chrono::{DateTime, Utc};
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 const EXAMPLE: &str = include_str!("../agents.example.toml");
 const SERVER: ServerId = ServerId { pid: 1, started: 1 };
@@ -74,8 +77,10 @@ fn fleet(count: usize) -> (Fleet, Event) {
         let since = now();
         unit.life =
             Life::Running { pane: pane.clone(), pid, since: since.mono, since_wall: since.wall };
-        panes
-            .push(Sighting { unit: name.clone(), seen: Seen::Alive { pane, pid, programs: None } });
+        panes.push(Sighting {
+            unit: name.clone(),
+            seen: Seen::Alive { pane, pid, programs: None, cpu_ms: None, silent_ms: None },
+        });
     }
     (fleet, Event::Looked { server: SERVER, panes })
 }
@@ -107,5 +112,47 @@ fn configs(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, screens, decisions, banners, configs);
+/// Recorded sessions; their long texts were cut, so there is more structure a byte than in real ones.
+const SESSIONS: [(&str, &str); 2] = [
+    (
+        "claude",
+        include_str!(
+            "../tests/corpus/transcripts/claude-code/11111111-2222-4333-8444-555555555555.jsonl"
+        ),
+    ),
+    ("codex", include_str!("../tests/corpus/transcripts/codex/rollout-exec-tool-call.jsonl")),
+];
+
+fn transcripts(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("transcript");
+    for (name, text) in SESSIONS {
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        let format = Format::detect(text).expect("it is a session");
+        group.bench_function(format!("render {name}"), |bencher| {
+            let mut out = String::new();
+            bencher.iter(|| {
+                out.clear();
+                let mut renderer = Renderer::new("agent", chrono_tz::Europe::Berlin, false);
+                Reader::new(format).whole(black_box(text), &mut |event| {
+                    if let transcript::Event::Entry(entry) = event {
+                        renderer.line(&entry, &mut out);
+                    }
+                });
+                out.len()
+            });
+        });
+        group.bench_function(format!("sum {name}"), |bencher| {
+            bencher.iter(|| {
+                let mut ledger = Ledger::default();
+                Reader::new(format).whole(black_box(text), &mut |event| {
+                    ledger.take("session", &event, now().wall, chrono_tz::Europe::Berlin);
+                });
+                ledger
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, screens, decisions, banners, configs, transcripts);
 criterion_main!(benches);

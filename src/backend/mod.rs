@@ -53,6 +53,8 @@ pub struct Backend {
     pub paste_lines_max: Option<u32>,
     pub busy_input: bool,
     pub holder: Holder,
+    /// Agents of one account share its usage limits.
+    pub account: String,
     pub limit_dismiss_keys: Vec<String>,
     pub env: BTreeMap<String, String>,
     /// In the order they are tried once sorted by state and priority.

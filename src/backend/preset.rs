@@ -111,6 +111,7 @@ fn seconds(value: Option<f64>) -> Option<Duration> {
 impl PresetFile {
     fn into_section(self) -> BackendSection {
         BackendSection {
+            account: None,
             preset: None,
             layout: None,
             dialogs: Vec::new(),

@@ -57,6 +57,7 @@ pub fn resolve(name: &str, section: &BackendSection, preset: Option<&BackendSect
         paste_lines_max: fill.take(|s| &s.paste_lines_max),
         busy_input: fill.or(|s| &s.busy_input, || false),
         holder: fill.or(|s| &s.holder, || Holder::Pane),
+        account: fill.or(|s| &s.account, || name.to_owned()),
         limit_dismiss_keys: fill.or(|s| &s.limit_dismiss_keys, Vec::new),
         env,
         layout: fill.take(|s| &s.layout),

@@ -2,6 +2,7 @@
 
 pub mod chain;
 pub mod human;
+pub mod money;
 pub mod name;
 pub mod now;
 pub mod quote;

@@ -60,6 +60,8 @@ fn watchdog(watchdog: &Watchdog) -> Value {
         "heavy_interval": seconds(watchdog.heavy_interval),
         "limit_probe_fallback": seconds(watchdog.limit_probe_fallback),
         "limit_reset_slack": seconds(watchdog.limit_reset_slack),
+        "limit_probe_text": watchdog.limit_probe_text,
+        "stall_nudge_text": watchdog.stall_nudge_text,
         "stall_grace": seconds(watchdog.stall_grace),
         "max_wait": seconds(watchdog.max_wait),
         "max_limit_window": seconds(watchdog.max_limit_window),
@@ -94,6 +96,10 @@ fn agent(agent: &Agent) -> Value {
         "prompt_file": prompt_file,
         "log_signature": agent.log_signature,
         "account": agent.account,
+        "on_limit": agent.on_limit.as_ref().map(|on_limit| json!({
+            "backend": on_limit.backend,
+            "model": on_limit.model,
+        })),
         "env": agent.env,
     })
 }
@@ -140,6 +146,7 @@ fn backend(section: &BackendSection) -> Value {
         "paste_lines_max": section.paste_lines_max,
         "busy_input": section.busy_input,
         "holder": section.holder.map(super::section::backend::Holder::word),
+        "account": section.account,
         "limit_dismiss_keys": section.limit_dismiss_keys,
         "active_re": section.active_re,
         "limit_re": section.limit_re,

@@ -20,7 +20,7 @@ use std::time::Duration;
 use crate::base::name::{SessionName, UnitName};
 pub use resolve::backend::LAUNCH_SLOTS;
 pub use resolve::sequence::KICKOFF_SLOTS;
-pub use resolve::{PRESETS, parse, parse_backend};
+pub use resolve::{LIMIT_PROBE_TEXT, PRESETS, STALL_NUDGE_TEXT, parse, parse_backend};
 pub use section::backend::BackendSection;
 
 /// A whole checked configuration.
@@ -52,6 +52,10 @@ pub struct Watchdog {
     pub heavy_interval: Duration,
     pub limit_probe_fallback: Duration,
     pub limit_reset_slack: Duration,
+    /// Ends a usage-limit window.
+    pub limit_probe_text: String,
+    /// The first step against a stall.
+    pub stall_nudge_text: String,
     pub stall_grace: Duration,
     /// Longest believed `WAITING-UNTIL` (24 h).
     pub max_wait: Duration,
@@ -125,6 +129,7 @@ pub struct Agent {
     pub prompt: Prompt,
     pub log_signature: Option<String>,
     pub account: Option<String>,
+    pub on_limit: Option<OnLimit>,
     pub env: BTreeMap<String, String>,
 }
 
@@ -136,6 +141,15 @@ pub enum Prompt {
     File(PathBuf),
     /// `kind = "loop"`: the kickoff template and the role file.
     Kickoff,
+}
+
+/// What an agent runs on while a usage limit lasts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnLimit {
+    /// `None`: its own.
+    pub backend: Option<String>,
+    /// `None`: its own on its own backend, else the CLI's choice.
+    pub model: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

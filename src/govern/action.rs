@@ -5,12 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Money in millionths of a US dollar; sums of it never round.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(transparent)]
-pub struct Micros(pub i64);
+pub use crate::base::money::Micros;
 
 /// Longest accepted `session_id`, in characters.
 pub const SESSION_ID_CHARS_MAX: usize = 255;

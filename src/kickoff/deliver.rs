@@ -48,6 +48,8 @@ pub struct Plan {
     pub appear_within: Duration,
     /// How long an obstacle after the paste (a dialog over the box, a limit) is waited for.
     pub obstacle_max: Duration,
+    /// A usage-limit banner on the screen is no obstacle.
+    pub past_banner: bool,
 }
 
 impl Default for Plan {
@@ -62,6 +64,7 @@ impl Default for Plan {
             hold_max: Duration::ZERO,
             appear_within: Duration::from_secs(5),
             obstacle_max: Duration::from_secs(30),
+            past_banner: false,
         }
     }
 }
@@ -239,6 +242,7 @@ impl Delivery {
             PaneState::Working => Some("the agent is working"),
             PaneState::Starting => Some("the agent is starting"),
             PaneState::Waiting => Some("the agent waits for a person"),
+            PaneState::Limited if self.plan.past_banner => None,
             PaneState::Limited => Some("the agent has reached a usage limit"),
             PaneState::Fatal => Some("the agent shows an error that a message cannot mend"),
             PaneState::Dead | PaneState::Done => Some("the agent has ended"),
@@ -328,6 +332,7 @@ impl Delivery {
         let Some(reading) = reading else { return Some("the screen cannot be read") };
         match reading.state {
             PaneState::Waiting => Some("the agent waits for a person"),
+            PaneState::Limited if self.plan.past_banner => None,
             PaneState::Limited => Some("the agent has reached a usage limit"),
             PaneState::Dead | PaneState::Done => Some("the agent has ended"),
             PaneState::Working if !self.plan.busy_input => Some("the agent began to work"),

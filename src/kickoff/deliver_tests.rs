@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn reading(state: PaneState, composer: Composer) -> Reading {
-    Reading { state, evidence: Vec::new(), cure: None, composer, live_hash: 0 }
+    Reading { state, evidence: Vec::new(), cure: None, composer, live_hash: 0, marker: None }
 }
 
 fn draft(text: &str) -> Composer {

@@ -78,6 +78,7 @@ mod tests {
             |seconds: i64| DateTime::from_timestamp(1_795_000_000 + seconds, 0).expect("small");
         Window {
             since: at(0),
+            armed_at: None,
             until: at(600),
             source_line: "You've hit your Fable limit · resets 6:36am".to_owned(),
             key: "resets 6:36am".to_owned(),

@@ -28,7 +28,7 @@ const SELF_CONTINUE: TimeDelta = TimeDelta::minutes(10);
 /// A CLI that still says "continuing shortly" this long after its reset is stuck: probe after all.
 const SELF_CONTINUE_MAX: TimeDelta = TimeDelta::hours(1);
 /// A CLI that was probed answers or prints its banner within this time.
-const VERDICT: TimeDelta = TimeDelta::seconds(60);
+pub const VERDICT: TimeDelta = TimeDelta::seconds(60);
 /// Two printed ends this near are one: countdowns are cut to the minute.
 const SAME_END: TimeDelta = TimeDelta::seconds(90);
 /// After this long the same words with the same time of day are a new limit.
@@ -52,6 +52,9 @@ pub struct Settings {
 pub struct Window {
     /// When the banner was first seen.
     pub since: DateTime<Utc>,
+    /// When it got its present end; absent in files of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub armed_at: Option<DateTime<Utc>>,
     /// The printed end, or the end of the fallback wait.
     pub until: DateTime<Utc>,
     /// The banner, one line, cut.
@@ -175,6 +178,11 @@ impl Window {
         }
     }
 
+    /// When its probe goes at the latest: a CLI that still means to go on by itself gets more time.
+    pub fn stuck_at(&self) -> DateTime<Utc> {
+        self.end() + SELF_CONTINUE_MAX
+    }
+
     /// The end of the limit: for a minute-precise time the end of that minute.
     fn end(&self) -> DateTime<Utc> {
         match self.armed_by {
@@ -285,7 +293,7 @@ fn due(window: Window, now: DateTime<Utc>, settings: &Settings) -> Step {
     if now < due {
         return (Some(window), vec![Action::WakeAt(due)]);
     }
-    let stuck = window.end() + SELF_CONTINUE_MAX;
+    let stuck = window.stuck_at();
     if window.continues_itself && !window.dead && now < stuck {
         return (Some(window), vec![Action::ReportStillArmed, Action::WakeAt(stuck)]);
     }
@@ -320,6 +328,10 @@ fn probed(
                 return (Some(window), Vec::new());
             }
             match window.armed_by {
+                // Probed before its time, because another agent of the account works: it still holds.
+                ArmedBy::Minute | ArmedBy::Exact if now < window.until => {
+                    armed(Some(&window), &text, banner, reset.as_ref(), now, settings)
+                }
                 // Words without a time do not change when they are printed again.
                 ArmedBy::Fallback => armed(Some(&window), &text, banner, None, now, settings),
                 ArmedBy::Minute | ArmedBy::Exact | ArmedBy::Past => {
@@ -422,6 +434,7 @@ fn armed(
     let until = clamped(printed, now, settings);
     let window = Window {
         since: before.map_or(now, |window| window.since),
+        armed_at: Some(now),
         until: until.unwrap_or(printed),
         source_line: super::text::flattened(text).chars().take(SOURCE_CHARS_MAX).collect(),
         key,

@@ -6,3 +6,4 @@ pub mod log_text;
 pub mod notice;
 pub mod queue;
 pub mod status;
+pub mod usage;

@@ -1,9 +1,10 @@
 //! The document behind `ao status`: who there is, what each does and since when.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::usage::{Summary, UnitUsage};
 use crate::base::now::Now;
 use crate::config::{Agent, Config, Kind, Watch};
 use crate::supervise::state::{Care, Fleet, Life, Sight, Unit, UnitKind};
@@ -77,6 +78,8 @@ pub struct UnitStatus {
     pub needs_person: bool,
     pub last_event: Option<String>,
     pub last_event_at: Option<String>,
+    /// What the agent's transcript says; `null`: it has none that is known.
+    pub usage: Option<UnitUsage>,
 }
 
 /// What the caller found out beside the fleet.
@@ -141,6 +144,13 @@ pub fn status(fleet: &Fleet, config: &Config, found: &Found, now: Now) -> Status
             Sight::Blind { error, .. } => Some(error.clone()),
             Sight::Never | Sight::Clear => None,
         },
+    }
+}
+
+/// Adds what the transcripts say, as far as it holds on `today`.
+pub fn add_usage(status: &mut Status, summary: &Summary, today: NaiveDate) {
+    for unit in &mut status.agents {
+        unit.usage = summary.of(&unit.name, today);
     }
 }
 
@@ -220,6 +230,7 @@ fn unit(unit: Option<&Unit>, of: Of<'_>, now: Now) -> UnitStatus {
         needs_person: foreign || matches!(state, "waiting" | "failed" | "fatal"),
         last_event: last.map(|note| note.what.clone()),
         last_event_at: last.map(|note| time(note.at)),
+        usage: None,
     }
 }
 

@@ -15,6 +15,7 @@ pub mod sight;
 pub mod store;
 pub mod stub_model;
 pub mod survey;
+pub mod transcripts;
 pub mod typing;
 pub mod units;
 pub mod watchdog;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::store::{LaunchRecord, Store, TypedPrompt};
-use super::units::{Member, Tag};
+use super::units::{self, Member, Tag};
 use crate::backend::Backend;
 use crate::backend::launch::{self, LaunchInput};
 use crate::backend::resume::{self, ResumePlan};
@@ -58,6 +58,8 @@ pub struct Circumstances<'a> {
     pub phase: Option<&'a PhaseStep>,
     pub attempt: u64,
     pub fresh: bool,
+    /// On the agent's `on_limit`.
+    pub fallback: bool,
     pub start_id: String,
     pub now: Now,
 }
@@ -106,8 +108,14 @@ fn prepare_agent(agent: &Agent, with: &Circumstances<'_>) -> Result<Prepared, Pr
     if !agent.dir.is_dir() {
         return Err(PrepareError::Folder(agent.dir.clone()));
     }
+    let other = with.fallback.then(|| units::on_fallback(agent));
+    let elsewhere = other.as_ref().is_some_and(|other| other.backend != agent.backend);
+    let agent = other.as_ref().unwrap_or(agent);
     let key = Overrides::key(&agent.name);
-    let backend_name = with.overrides.backends.get(&key).unwrap_or(&agent.backend);
+    let override_of =
+        |map: &'_ BTreeMap<String, String>| map.get(&key).filter(|_| !with.fallback).cloned();
+    let given = override_of(&with.overrides.backends);
+    let backend_name = given.as_ref().unwrap_or(&agent.backend);
     if !with.config.backends.contains_key(backend_name)
         && crate::backend::preset::get(backend_name).is_none()
     {
@@ -118,8 +126,9 @@ fn prepare_agent(agent: &Agent, with: &Circumstances<'_>) -> Result<Prepared, Pr
         .role
         .as_ref()
         .zip(with.phase)
-        .and_then(|(role, phase)| phase.models.get(role).cloned());
-    let model = with.overrides.models.get(&key).cloned().or(phase_model).or(agent.model.clone());
+        .and_then(|(role, phase)| phase.models.get(role).cloned())
+        .filter(|_| !with.fallback);
+    let model = override_of(&with.overrides.models).or(phase_model).or(agent.model.clone());
 
     let prompt = prompt_text(agent, with)?;
     let kickoff = with.store.kickoff(&agent.session);
@@ -127,7 +136,7 @@ fn prepare_agent(agent: &Agent, with: &Circumstances<'_>) -> Result<Prepared, Pr
         // Written anew at each start.
         file::replace_volatile(&kickoff, text.as_bytes(), 0o600).map_err(PrepareError::Write)?;
     }
-    let plan = conversation(agent, &backend, with)?;
+    let plan = conversation(agent, &backend, elsewhere, with)?;
 
     let recorded = with.store.launch(&agent.session, with.now).value;
     let base_env = recorded
@@ -270,9 +279,15 @@ fn prompt_text(agent: &Agent, with: &Circumstances<'_>) -> Result<Option<String>
 fn conversation(
     agent: &Agent,
     backend: &Backend,
+    elsewhere: bool,
     with: &Circumstances<'_>,
 ) -> Result<ResumePlan, PrepareError> {
-    let path = with.store.conversation_id(&agent.name);
+    let path = if elsewhere {
+        // The conversation on the agent's own backend is taken up again afterwards.
+        with.store.state().join(format!("{}.fallback.id", agent.name))
+    } else {
+        with.store.conversation_id(&agent.name)
+    };
     let stored = std::fs::read_to_string(&path).ok();
     let new_id = uuid::Uuid::new_v4().to_string();
     let plan = resume::decide(

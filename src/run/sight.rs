@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
+
 use super::units::Tag;
 use crate::base::name::UnitName;
 use crate::supervise::event::{Seen, Sighting};
@@ -15,6 +17,7 @@ pub fn sightings(
     project: &str,
     world: &World,
     programs: Option<&process::Snapshot>,
+    wall: DateTime<Utc>,
 ) -> Vec<Sighting> {
     let mut by_session: BTreeMap<&str, Vec<&PaneFacts>> = BTreeMap::new();
     for pane in &world.panes {
@@ -44,6 +47,11 @@ pub fn sightings(
                 pane: pane.pane.clone(),
                 pid: pane.pid,
                 programs: programs.map(|snapshot| snapshot.tree_names(pane.pid)),
+                cpu_ms: programs.map(|snapshot| snapshot.tree_cpu_ms(pane.pid)),
+                silent_ms: programs.map(|_| {
+                    let silent_s = wall.timestamp().saturating_sub(pane.activity);
+                    u64::try_from(silent_s).unwrap_or(0).saturating_mul(1_000)
+                }),
             },
         };
         found.push(Sighting { unit: name.clone(), seen });

@@ -186,6 +186,10 @@ impl Store {
         self.state().join("server.json")
     }
 
+    pub fn limit_file(&self, session: &SessionName) -> PathBuf {
+        self.state().join(format!("limited-{session}.json"))
+    }
+
     fn launch_file(&self, session: &SessionName) -> PathBuf {
         self.state().join(format!("launch-{session}.json"))
     }
@@ -223,6 +227,27 @@ impl Store {
 
     pub fn launch(&self, session: &SessionName, now: Now) -> Loaded<LaunchRecord> {
         read(&self.launch_file(session), now)
+    }
+
+    /// Reads without setting anything aside.
+    pub fn launch_peek(&self, session: &SessionName) -> Option<LaunchRecord> {
+        let text = std::fs::read_to_string(self.launch_file(session)).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// What `ao status` shows of the transcripts.
+    pub fn usage_summary(&self) -> PathBuf {
+        self.state().join("usage.json")
+    }
+
+    /// How far the transcripts of an agent were read, for each of our purposes.
+    pub fn transcript_state(&self, purpose: &str, agent: &str) -> PathBuf {
+        self.state().join("transcripts").join(format!("{purpose}-{agent}.json"))
+    }
+
+    /// An agent's transcript as clean text.
+    pub fn clean_log(&self, agent: &str) -> PathBuf {
+        self.log_dir.join("clean").join(format!("{agent}.log"))
     }
 
     pub fn save_launch(

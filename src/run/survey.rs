@@ -2,6 +2,7 @@
 
 use super::project::Project;
 use super::sight;
+use super::transcripts;
 use super::units;
 use crate::base::now::Now;
 use crate::report::status::{self, Found, Status};
@@ -74,7 +75,12 @@ fn observe(fleet: &mut Fleet, event: &Event, now: Now) {
 /// The whole status document.
 pub fn status(project: &Project) -> Status {
     let survey = survey(project);
-    status::status(&survey.fleet, &project.config, &survey.found, survey.now)
+    let mut status = status::status(&survey.fleet, &project.config, &survey.found, survey.now);
+    if let Some(summary) = transcripts::read_summary(&project.store) {
+        let today = survey.now.wall.with_timezone(&clock::zone()).date_naive();
+        status::add_usage(&mut status, &summary, today);
+    }
+    status
 }
 
 /// Reads without setting anything aside: showing must not change files.
@@ -91,7 +97,13 @@ fn look(project: &Project, fleet: &Fleet) -> Event {
     match tmux.look() {
         Ok(Look::Seen(world)) => Event::Looked {
             server: ServerId { pid: world.server.pid, started: world.server.started },
-            panes: sight::sightings(fleet, &units::project_id(&project.config), &world, None),
+            panes: sight::sightings(
+                fleet,
+                &units::project_id(&project.config),
+                &world,
+                None,
+                clock::now().wall,
+            ),
         },
         Ok(Look::NoServer { evidence }) => Event::ServerGone { evidence },
         Err(error) => Event::LookFailed { error: crate::base::chain::text(&error) },

@@ -12,7 +12,8 @@ use crate::config::Agent;
 use crate::kickoff::deliver::{Delivery, DeliveryAct, Plan};
 use crate::screen::capture::Screen;
 use crate::screen::detect::{Detector, PaneHints};
-use crate::sys::tmux::{Look, PaneFacts, Tmux};
+use crate::screen::{Composer, PaneState, Reading};
+use crate::sys::tmux::{Capture, Look, PaneFacts, Tmux};
 use crate::sys::{clock, lock};
 
 /// How long to wait for another writer.
@@ -25,6 +26,8 @@ pub struct Manner {
     pub busy_input: bool,
     /// How long an obstacle before the paste is waited for.
     pub hold_max: Duration,
+    /// A usage-limit banner is no obstacle; a dialog about it is closed first.
+    pub past_banner: bool,
 }
 
 /// Types the text (already made safe) to the agent and says what became of it.
@@ -62,13 +65,17 @@ pub fn type_text(
         busy_input: manner.busy_input && backend.busy_input,
         has_composer: backend.layout.is_some(),
         hold_max: manner.hold_max,
+        past_banner: manner.past_banner,
         ..Plan::default()
     };
     let title = pane.title.clone();
-    let mut reader = |capture: &crate::sys::tmux::Capture| {
+    let mut reader = |capture: &Capture| {
         let hints = PaneHints { dead: false, exit_status: None, title: &title };
         detector.read(&Screen::parse(&capture.text), &hints)
     };
+    if manner.past_banner {
+        dismiss(tmux.as_mut(), &pane, &backend.limit_dismiss_keys, &mut reader);
+    }
     let mut deliverer = Deliverer {
         tmux: tmux.as_mut(),
         pane: &pane.pane,
@@ -82,6 +89,24 @@ pub fn type_text(
         sleep: &mut std::thread::sleep,
     };
     deliverer.run(&mut Delivery::new(text, plan))
+}
+
+/// Closes a dialog about a usage limit: there is one when the input box is hidden.
+fn dismiss(
+    tmux: &mut dyn Tmux,
+    pane: &PaneFacts,
+    keys: &[String],
+    reader: &mut dyn FnMut(&Capture) -> Reading,
+) {
+    let captures = tmux.capture(std::slice::from_ref(&pane.pane)).unwrap_or_default();
+    let Some(reading) = captures.first().map(reader) else { return };
+    let dialog = reading.state == PaneState::Limited && reading.composer == Composer::Absent;
+    if dialog
+        && !keys.is_empty()
+        && let Err(error) = tmux.keys(&pane.pane, keys)
+    {
+        tracing::warn!(pane = %pane.pane, %error, "cannot close the dialog");
+    }
 }
 
 /// The live pane of the agent, ours by its tag.

@@ -5,9 +5,12 @@ use std::hash::{Hash as _, Hasher as _};
 
 use crate::backend::Backend;
 use crate::base::name::UnitName;
+use crate::base::now::millis;
+use crate::config::section::backend::Holder;
 use crate::config::{Agent, Config, Kind, Service, Watch};
 use crate::supervise::settings::Settings;
-use crate::supervise::state::{Care, UnitKind, UnitSpec};
+use crate::supervise::state::{Care, Habits, UnitKind, UnitSpec};
+use crate::sys::clock;
 
 /// The name services and agents share their namespace with.
 pub enum Member<'a> {
@@ -22,8 +25,46 @@ pub fn member<'a>(config: &'a Config, name: &UnitName) -> Option<Member<'a>> {
 }
 
 /// What the supervisor needs to know of the watchdog's own section.
-pub fn settings(_config: &Config) -> Settings {
-    Settings {}
+pub fn settings(config: &Config) -> Settings {
+    let watchdog = &config.watchdog;
+    Settings {
+        zone: clock::zone().name().to_owned(),
+        limit_probe_fallback: watchdog.limit_probe_fallback,
+        limit_reset_slack: watchdog.limit_reset_slack,
+        max_limit_window: watchdog.max_limit_window,
+        stall_grace: watchdog.stall_grace,
+        probe_text: watchdog.limit_probe_text.clone(),
+        nudge_text: watchdog.stall_nudge_text.clone(),
+    }
+}
+
+/// The agent as it runs on its fallback; itself when it has none.
+pub fn on_fallback(agent: &Agent) -> Agent {
+    let mut other = agent.clone();
+    let Some(on_limit) = &agent.on_limit else { return other };
+    if let Some(backend) = on_limit.backend.as_ref().filter(|name| **name != agent.backend) {
+        other.backend.clone_from(backend);
+        // A model of another backend means nothing here.
+        other.model = None;
+    }
+    other.model = on_limit.model.clone().or(other.model);
+    other
+}
+
+fn habits(config: &Config, agent: &Agent, backend: &Backend) -> Habits {
+    let fallback = agent.on_limit.as_ref().map(|_| {
+        let other = on_fallback(agent);
+        let account = Backend::by_name(config, &other.backend).account;
+        // Another model of the same account has limits of its own.
+        if other.backend == agent.backend { format!("{account} (fallback)") } else { account }
+    });
+    Habits {
+        account: agent.account.clone().unwrap_or_else(|| backend.account.clone()),
+        fallback_account: fallback,
+        wake_every_ms: agent.wake.as_ref().map(|wake| millis(wake.interval)),
+        log_grace_ms: millis(backend.log_grace),
+        remote_turns: backend.holder == Holder::Server,
+    }
 }
 
 /// What the supervisor needs to know of every unit of the config.
@@ -61,6 +102,7 @@ fn agent_spec(config: &Config, agent: &Agent, backend: &Backend, of_backend: u64
         max_restarts: config.watchdog.max_restarts,
         stall_idle: backend.stall_idle,
         launch_digest: digest(&format!("{agent:?}{of_backend}{:?}", config.env)),
+        habits: habits(config, agent, backend),
     }
 }
 
@@ -75,6 +117,7 @@ fn service_spec(config: &Config, service: &Service) -> UnitSpec {
         max_restarts: config.watchdog.max_restarts,
         stall_idle: std::time::Duration::MAX,
         launch_digest: digest(&format!("{service:?}{:?}", config.env)),
+        habits: Habits::default(),
     }
 }
 

@@ -14,11 +14,13 @@ use super::prepare::Overrides;
 use super::project::{self, Project, ProjectError};
 use super::request;
 use super::store::Heartbeat;
+use super::transcripts;
 use super::units::{self, Tag};
 use crate::base::now::Mono;
+use crate::config::Config;
 use crate::supervise::action::What;
 use crate::supervise::event::Event;
-use crate::supervise::wake;
+use crate::supervise::{stall, wake};
 use crate::sys::death::DeathWatch;
 use crate::sys::load::{self, LoadError};
 use crate::sys::lock::{self, Lock, LockError};
@@ -28,6 +30,8 @@ use crate::sys::{clock, process};
 
 /// Between two looks at tmux: one round trip, and screens only where something was printed.
 const GLANCE: Duration = Duration::from_secs(1);
+/// The same while every agent has been quiet for a while; deaths and requests wake the loop anyway.
+const GLANCE_QUIET: Duration = Duration::from_secs(3);
 /// A predecessor that hands over, or an `up` that still acts, is waited for this long.
 const TAKE_OVER_WITHIN: Duration = Duration::from_secs(60);
 /// A watchdog that did not take its lock within this time is not coming.
@@ -106,6 +110,8 @@ struct Loop {
     /// Kept for their drop: they end the watching.
     _files: Vec<FileWatch>,
     told: Arc<AtomicBool>,
+    /// Follows the transcripts beside the loop, for as long as this stands.
+    transcripts: mpsc::Sender<Config>,
     config_text: Option<String>,
     server_seen: bool,
     /// The server that `state/server.json` is known to name.
@@ -145,6 +151,7 @@ impl Loop {
         Ok(Self {
             requests_every,
             recorded: None,
+            transcripts: transcripts::spawn(&project.config),
             config_text: std::fs::read_to_string(&project.config.file).ok(),
             project,
             engine,
@@ -189,6 +196,9 @@ impl Loop {
             self.reload();
             self.engine.rotate_logs();
             self.engine.reopen_logs();
+            if stall::suspects(&self.engine.fleet) && now < self.heavy_at {
+                self.engine.look_deep();
+            }
         }
         if now >= self.heavy_at {
             self.heavy_at = now.plus(self.engine.config.watchdog.heavy_interval);
@@ -197,8 +207,9 @@ impl Loop {
             self.engine.look_deep();
         }
         if now >= self.glance_at {
-            self.glance_at = now.plus(GLANCE);
             self.engine.glance();
+            let pause = if self.engine.is_quiet(now) { GLANCE_QUIET } else { GLANCE };
+            self.glance_at = now.plus(pause);
             self.engine.type_kickoffs();
             self.engine.notify();
         }
@@ -215,7 +226,7 @@ impl Loop {
     /// Waits for the next deadline or whatever comes before it.
     fn wait(&mut self) {
         let deadlines = [self.glance_at, self.requests_at, self.signal_at, self.heavy_at];
-        let next = deadlines.into_iter().chain(wake::next(&self.engine.fleet)).min();
+        let next = deadlines.into_iter().chain(wake::next(&self.engine.fleet, clock::now())).min();
         let now = clock::now().mono;
         let mut left = next.map_or(GLANCE, |next| next.since(now));
         if self.engine.work_under_way() {
@@ -252,6 +263,8 @@ impl Loop {
         match load::load(Some(&path)) {
             Ok(config) => {
                 self.project.config = config.clone();
+                // The thread lives as long as we do.
+                drop(self.transcripts.send(config.clone()));
                 self.engine.adopt_config(config);
                 self.keep_good_config();
             }

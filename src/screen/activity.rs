@@ -47,7 +47,14 @@ mod tests {
     use proptest::prelude::*;
 
     fn reading(state: PaneState, live_hash: u64) -> Reading {
-        Reading { state, evidence: Vec::new(), cure: None, composer: Composer::Absent, live_hash }
+        Reading {
+            state,
+            evidence: Vec::new(),
+            cure: None,
+            composer: Composer::Absent,
+            live_hash,
+            marker: None,
+        }
     }
 
     #[test]

@@ -184,6 +184,7 @@ impl Detector {
             cure: None,
             composer: regions.draft.clone(),
             live_hash: hash(&regions.live),
+            marker: None,
         };
         if let Some(evidence) = dead(screen, hints) {
             reading.state = PaneState::Dead;

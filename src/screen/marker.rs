@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeZone as _, Utc};
 use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
 
 use super::capture::Screen;
 
@@ -17,7 +18,8 @@ const MARKER: &str = "WAITING-UNTIL:";
 const LINES_MAX: usize = 60;
 
 /// What a marker on the screen is worth now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Marker {
     /// Believed: no stall before this instant, plus the grace that the caller adds.
     Until(DateTime<Utc>),

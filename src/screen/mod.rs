@@ -66,6 +66,9 @@ pub struct Reading {
     pub composer: Composer,
     /// A hash of the live region, to see change without keeping text.
     pub live_hash: u64,
+    /// Its own word that it will be quiet on purpose; judged by whoever knows the time.
+    #[serde(default)]
+    pub marker: Option<marker::Marker>,
 }
 
 /// The input box of the CLI.
@@ -84,10 +87,15 @@ pub enum Composer {
 impl Reading {
     /// All evidence as one text, the transcript's own words first: they name the zone that footers leave out.
     pub fn evidence_text(&self) -> String {
-        let (first, rest): (Vec<_>, Vec<_>) =
-            self.evidence.iter().partition(|evidence| evidence.region == "last_item");
-        let texts: Vec<&str> =
-            first.into_iter().chain(rest).map(|evidence| evidence.text.as_str()).collect();
-        texts.join("\n")
+        evidence_text(&self.evidence)
     }
+}
+
+/// The same of evidence that was kept.
+pub fn evidence_text(evidence: &[Evidence]) -> String {
+    let (first, rest): (Vec<_>, Vec<_>) =
+        evidence.iter().partition(|evidence| evidence.region == "last_item");
+    let texts: Vec<&str> =
+        first.into_iter().chain(rest).map(|evidence| evidence.text.as_str()).collect();
+    texts.join("\n")
 }

@@ -7,13 +7,22 @@ use serde::{Deserialize, Serialize};
 use super::event::{Outcome, RequestId};
 use super::outbox::MessageId;
 use crate::base::name::UnitName;
+use crate::limits::window::Window;
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "action")]
 pub enum Action {
     /// Open the unit's session. Answered by `Started` with the same attempt.
-    Start { unit: UnitName, attempt: u64, fresh: bool, cause: String },
+    Start {
+        unit: UnitName,
+        attempt: u64,
+        fresh: bool,
+        cause: String,
+        /// On its fallback backend or model.
+        #[serde(default)]
+        fallback: bool,
+    },
     /// End the unit's process tree and session. Answered by `Stopped` with the same attempt.
     Stop { unit: UnitName, attempt: u64, cause: String },
     /// Type the message into the unit's pane, verified. Answered by `Typed`.
@@ -24,7 +33,14 @@ pub enum Action {
         text: String,
         busy_input: bool,
         command: bool,
+        /// A usage-limit banner on its screen is no obstacle; a dialog about it is closed first.
+        #[serde(default)]
+        past_banner: bool,
     },
+    /// Write the unit's limit window down, or remove what was written.
+    SaveLimit { unit: UnitName, window: Option<Box<Window>> },
+    /// Read the text of the unit's wake. Answered by `WakeText`.
+    ReadWake { unit: UnitName },
     /// Look at tmux again, now.
     Look,
     /// A line for the event log; with `notify`, for people too.
@@ -75,6 +91,7 @@ pub enum What {
     Watchdog,
     Phase,
     Limit,
+    Stall,
 }
 
 impl What {
@@ -104,6 +121,7 @@ impl What {
             Self::Watchdog => "watchdog",
             Self::Phase => "phase",
             Self::Limit => "limit",
+            Self::Stall => "stall",
         }
     }
 }

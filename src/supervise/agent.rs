@@ -8,7 +8,9 @@ use std::time::Duration;
 use super::action::{Action, Report, What};
 use super::event::{Outcome, Seen};
 use super::restart::Next;
+use super::settings::Settings;
 use super::state::{Care, Death, Known, Life, Note, Then, Unit, UnitKind};
+use super::{limit, overload, stall};
 use crate::base::human;
 use crate::base::now::{Mono, Now};
 use crate::config::section::detect::Cure;
@@ -25,20 +27,24 @@ pub const FATAL_DWELL: Duration = Duration::from_secs(5);
 
 /// The circumstances of one decision.
 #[derive(Debug, Clone, Copy)]
-pub struct Ctx {
+pub struct Ctx<'a> {
     pub now: Now,
     /// Added to a restart, so that many do not start in one instant.
     pub delay: Duration,
+    pub settings: &'a Settings,
 }
 
 /// What a look says of a unit. Answers whether it was found dead just now.
-pub fn seen(unit: &mut Unit, seen: Option<&Seen>, ctx: Ctx, out: &mut Vec<Action>) -> bool {
+pub fn seen(unit: &mut Unit, seen: Option<&Seen>, ctx: Ctx<'_>, out: &mut Vec<Action>) -> bool {
     if !matches!(seen, Some(Seen::Foreign)) {
         unit.foreign = false;
     }
     match seen {
-        Some(Seen::Alive { pane, pid, programs }) => {
+        Some(Seen::Alive { pane, pid, programs, cpu_ms, silent_ms }) => {
             alive(unit, pane, *pid, programs.as_deref(), ctx, out);
+            if let Some(cpu_ms) = cpu_ms {
+                stall::sampled(unit, *cpu_ms, *silent_ms, ctx.now);
+            }
             false
         }
         Some(Seen::Dead { death }) => gone(unit, death, ctx, out),
@@ -62,7 +68,7 @@ fn alive(
     pane: &crate::base::name::PaneId,
     pid: u32,
     programs: Option<&[String]>,
-    ctx: Ctx,
+    ctx: Ctx<'_>,
     out: &mut Vec<Action>,
 ) {
     let now = ctx.now;
@@ -96,7 +102,7 @@ fn alive(
     }
 }
 
-fn gone(unit: &mut Unit, death: &Death, ctx: Ctx, out: &mut Vec<Action>) -> bool {
+fn gone(unit: &mut Unit, death: &Death, ctx: Ctx<'_>, out: &mut Vec<Action>) -> bool {
     match &unit.life {
         Life::Running { .. } => {
             died(unit, death, ctx, out);
@@ -117,12 +123,12 @@ fn gone(unit: &mut Unit, death: &Death, ctx: Ctx, out: &mut Vec<Action>) -> bool
         }
         Life::NotStarted => {
             // Wanted but not there: an interrupted `up`, or the machine was restarted.
-            if unit.healed() && !unit.foreign {
+            if unit.healed() && !unit.foreign && !unit.is_limited() {
                 plan_start(unit, death, ctx, out);
             }
             false
         }
-        Life::Dead { restart_at: None, evidence, .. } if unit.healed() => {
+        Life::Dead { restart_at: None, evidence, .. } if unit.healed() && !unit.is_limited() => {
             // It became wanted while it was down.
             let evidence = evidence.clone();
             plan_start(unit, &evidence, ctx, out);
@@ -133,7 +139,7 @@ fn gone(unit: &mut Unit, death: &Death, ctx: Ctx, out: &mut Vec<Action>) -> bool
 }
 
 /// It is proven dead: what follows.
-pub fn died(unit: &mut Unit, death: &Death, ctx: Ctx, out: &mut Vec<Action>) {
+pub fn died(unit: &mut Unit, death: &Death, ctx: Ctx<'_>, out: &mut Vec<Action>) {
     let now = ctx.now;
     let lived = match &unit.life {
         Life::Running { since, .. } => Some(now.mono.since(*since)),
@@ -162,6 +168,10 @@ pub fn died(unit: &mut Unit, death: &Death, ctx: Ctx, out: &mut Vec<Action>) {
         fail(unit, why, now, out);
         return;
     }
+    if limit::died(unit, ctx.settings, now, out) {
+        unit.life = Life::Dead { evidence: death.clone(), since: now.wall, restart_at: None };
+        return;
+    }
     if !unit.healed() {
         unit.life = Life::Dead { evidence: death.clone(), since: now.wall, restart_at: None };
         return;
@@ -170,7 +180,7 @@ pub fn died(unit: &mut Unit, death: &Death, ctx: Ctx, out: &mut Vec<Action>) {
 }
 
 /// It is down and wanted: when it starts again, if at all.
-fn plan_start(unit: &mut Unit, death: &Death, ctx: Ctx, out: &mut Vec<Action>) {
+fn plan_start(unit: &mut Unit, death: &Death, ctx: Ctx<'_>, out: &mut Vec<Action>) {
     let now = ctx.now;
     match unit.restarts.next(now.mono, unit.spec.max_restarts, seed(unit)) {
         Next::At(at) => {
@@ -185,7 +195,7 @@ fn plan_start(unit: &mut Unit, death: &Death, ctx: Ctx, out: &mut Vec<Action>) {
         }
         Next::Exhausted { count, .. } => {
             let why = format!(
-                "restarted {count} times within an hour, last because {}; `ao restart {}` tries again",
+                "restarted {count} times within an hour, last: {}; `ao restart {}` tries again",
                 death.words(),
                 unit.spec.name
             );
@@ -206,16 +216,18 @@ pub fn start(unit: &mut Unit, cause: &str, now: Now, out: &mut Vec<Action>) {
     unit.life = Life::Starting { since: now.mono };
     unit.reading = None;
     unit.mismatched_looks = 0;
+    stall::begun(unit);
     note(unit, now, What::Starting, cause, false, out);
     out.push(Action::Start {
         unit: unit.spec.name.clone(),
         attempt: unit.attempt,
         fresh: unit.fresh_next,
         cause: cause.to_owned(),
+        fallback: unit.away.is_some(),
     });
 }
 
-fn stop(unit: &mut Unit, then: Then, cause: &str, now: Now, out: &mut Vec<Action>) {
+pub fn stop(unit: &mut Unit, then: Then, cause: &str, now: Now, out: &mut Vec<Action>) {
     unit.life = Life::Stopping { since: now.mono, then, cause: cause.to_owned() };
     // What its screen says from here on is about its end.
     unit.reading = None;
@@ -269,6 +281,7 @@ pub fn up(unit: &mut Unit, by_name: bool, now: Now, out: &mut Vec<Action>) -> Op
 /// `down`: unwanted first, then stopped.
 pub fn down(unit: &mut Unit, now: Now, out: &mut Vec<Action>) -> Option<Outcome> {
     unit.wanted = false;
+    unit.woken_at = None;
     if unit.foreign
         && matches!(unit.life, Life::Dead { .. } | Life::Failed { .. } | Life::Done { .. })
     {
@@ -315,10 +328,17 @@ pub fn restart(unit: &mut Unit, fresh: bool, now: Now, out: &mut Vec<Action>) ->
 }
 
 /// A screen was read.
-pub fn read(unit: &mut Unit, reading: &Reading, now: Now, out: &mut Vec<Action>) {
+pub fn read(
+    unit: &mut Unit,
+    reading: &Reading,
+    settings: &Settings,
+    now: Now,
+    out: &mut Vec<Action>,
+) {
     if !unit.is_running() {
         return;
     }
+    let before = unit.reading.as_ref().map(|known| known.state);
     let moved = unit.reading.as_ref().is_none_or(|known| known.live_hash != reading.live_hash);
     let active = moved || reading.state == PaneState::Working;
     match &mut unit.reading {
@@ -352,12 +372,15 @@ pub fn read(unit: &mut Unit, reading: &Reading, now: Now, out: &mut Vec<Action>)
             note(unit, now, What::State, &why, notify, out);
         }
     }
+    limit::read(unit, before, settings, now, out);
+    overload::read(unit, reading.state, now);
+    stall::read(unit, reading, now, out);
     fatal(unit, reading, now, out);
 }
 
 /// A conversation that cannot go on is started anew, once that is certain.
 fn fatal(unit: &mut Unit, reading: &Reading, now: Now, out: &mut Vec<Action>) {
-    if reading.state != PaneState::Fatal || !unit.healed() {
+    if reading.state != PaneState::Fatal || !unit.healed() || unit.is_limited() {
         return;
     }
     match reading.cure {
@@ -379,7 +402,7 @@ fn replace(unit: &mut Unit, cause: &str, now: Now, out: &mut Vec<Action>) {
     match unit.restarts.next(now.mono, unit.spec.max_restarts, seed(unit)) {
         Next::At(at) => stop(unit, Then::RestartAt { at }, cause, now, out),
         Next::Exhausted { count, .. } => {
-            let why = format!("restarted {count} times within an hour, last because {cause}");
+            let why = format!("restarted {count} times within an hour, last: {cause}");
             stop(unit, Then::Fail, &why, now, out);
         }
     }
@@ -389,7 +412,11 @@ fn replace(unit: &mut Unit, cause: &str, now: Now, out: &mut Vec<Action>) {
 fn judge_programs(unit: &mut Unit, programs: Option<&[String]>, now: Now, out: &mut Vec<Action>) {
     let Some(programs) = programs else { return };
     let names = &unit.spec.process_names;
-    let right = names.is_empty() || programs.iter().any(|program| names.contains(program));
+    // Of its fallback the names are not known; a limited one is left alone.
+    let right = names.is_empty()
+        || unit.away.is_some()
+        || unit.is_limited()
+        || programs.iter().any(|program| names.contains(program));
     if right || programs.is_empty() {
         unit.mismatched_looks = 0;
         return;

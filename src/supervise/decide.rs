@@ -10,9 +10,11 @@ use super::action::{Action, Report, What};
 use super::agent::{self, Ctx};
 use super::event::{Event, Outcome, Request, RequestId, Seen, Sighting, StartOutcome, StopOutcome};
 use super::outbox::{self, Draft};
+use super::settings::Settings;
 use super::state::{
     Brake, Death, Fleet, Life, Owed, ServerId, Sight, Then, Unit, UnitKind, UnitSpec,
 };
+use super::{limit, overload, stall, waking};
 use crate::base::human::count;
 use crate::base::name::UnitName;
 use crate::base::now::Now;
@@ -41,14 +43,14 @@ pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
                 && found.attempt == *attempt
                 && fleet.sight == Sight::Clear
             {
-                agent::read(found, reading, now, &mut out);
+                agent::read(found, reading, &fleet.settings, now, &mut out);
             }
         }
         Event::Started { unit, attempt, outcome } => {
             if let Some(found) = fleet.units.get_mut(unit)
                 && found.attempt == *attempt
             {
-                started(found, outcome, &mut fleet.owed, now, &mut out);
+                started(found, outcome, &mut fleet.owed, &fleet.settings, now, &mut out);
             }
         }
         Event::Stopped { unit, attempt, outcome } => {
@@ -60,14 +62,30 @@ pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
         }
         Event::Typed { unit, message, outcome } => {
             if let Some(found) = fleet.units.get_mut(unit) {
+                limit::probed(found, *message, outcome, now);
                 outbox::typed(found, *message, outcome, now, &mut out);
+            }
+        }
+        Event::LimitRecalled { unit, window } => {
+            if let Some(found) = fleet.units.get_mut(unit) {
+                limit::recalled(found, window);
+            }
+        }
+        Event::WakeText { unit, text } => {
+            if let Some(found) = fleet.units.get_mut(unit) {
+                waking::text(found, &mut fleet.newest_message, text, now, &mut out);
             }
         }
         Event::Requested { id, request: Request::Send { unit, draft, wait } } => {
             send(fleet, id, unit, draft, *wait, now, &mut out);
         }
         Event::Requested { id, request } => requested(fleet, id, request, now, &mut out),
-        Event::Tick => {}
+        Event::Tick => {
+            stall::due(fleet, now, &mut out);
+            limit::due(fleet, now, &mut out);
+            overload::due(fleet, now, &mut out);
+            waking::due(fleet, now, &mut out);
+        }
     }
     match &mut fleet.brake {
         Some(brake) if brake.look_again_at <= now.mono => {
@@ -195,7 +213,7 @@ fn looked(
     fleet.server = Some(server);
     let mut delay = Duration::ZERO;
     for (name, unit) in &mut fleet.units {
-        let ctx = Ctx { now, delay };
+        let ctx = Ctx { now, delay, settings: &fleet.settings };
         let was_starting = matches!(unit.life, Life::Starting { .. });
         let died = agent::seen(unit, seen.get(name).copied(), ctx, out);
         if was_starting {
@@ -221,7 +239,7 @@ fn server_gone(fleet: &mut Fleet, evidence: &str, now: Now, out: &mut Vec<Action
     for unit in fleet.units.values_mut() {
         let seen = unit.is_running().then_some(&death);
         let was_starting = matches!(unit.life, Life::Starting { .. });
-        agent::seen(unit, seen, Ctx { now, delay: Duration::ZERO }, out);
+        agent::seen(unit, seen, Ctx { now, delay: Duration::ZERO, settings: &fleet.settings }, out);
         if was_starting {
             settle_lost_start(unit, &mut fleet.owed);
         }
@@ -253,6 +271,7 @@ fn started(
     unit: &mut Unit,
     outcome: &StartOutcome,
     owed: &mut [Owed],
+    settings: &Settings,
     now: Now,
     out: &mut Vec<Action>,
 ) {
@@ -276,6 +295,7 @@ fn started(
             unit.reading = None;
             agent::note(unit, now, What::Started, &format!("pane {pane}, pid {pid}"), false, out);
             settle(owed, &name, &Outcome::Started);
+            limit::started(unit, settings, now, out);
         }
         StartOutcome::Refused { why } => {
             agent::fail(unit, why, now, out);
@@ -283,7 +303,7 @@ fn started(
         }
         StartOutcome::Failed { why } => {
             agent::note(unit, now, What::StartFailed, why, false, out);
-            agent::died(unit, &Death::StartLost, Ctx { now, delay: Duration::ZERO }, out);
+            agent::died(unit, &Death::StartLost, Ctx { now, delay: Duration::ZERO, settings }, out);
             settle(owed, &name, &Outcome::Failed { why: why.clone() });
         }
     }

@@ -8,6 +8,7 @@ use super::outbox::{Draft, MessageId, Typed};
 use super::settings::Settings;
 use super::state::{Death, ServerId, UnitSpec};
 use crate::base::name::{PaneId, UnitName};
+use crate::limits::window::Window;
 use crate::screen::Reading;
 
 /// Names one request of a person or program.
@@ -37,6 +38,10 @@ pub enum Event {
     Stopped { unit: UnitName, attempt: u64, outcome: StopOutcome },
     /// A message was typed, or not.
     Typed { unit: UnitName, message: MessageId, outcome: Typed },
+    /// A limit window that was written down is found.
+    LimitRecalled { unit: UnitName, window: Box<Window> },
+    /// The text of a wake was read, or why not.
+    WakeText { unit: UnitName, text: Result<String, String> },
     /// Somebody asks for something.
     Requested { id: RequestId, request: Request },
     /// Time passed.
@@ -58,6 +63,12 @@ pub enum Seen {
         pid: u32,
         /// Names of the programs in the pane's process tree, when they were looked at.
         programs: Option<Vec<String>>,
+        /// Milliseconds of CPU of that tree so far, when they were looked at.
+        #[serde(default)]
+        cpu_ms: Option<u64>,
+        /// Milliseconds since the pane printed anything, when they were looked at.
+        #[serde(default)]
+        silent_ms: Option<u64>,
     },
     Dead {
         death: Death,

@@ -8,13 +8,17 @@ pub mod agent;
 pub mod decide;
 pub mod event;
 pub mod invariant;
+pub mod limit;
 pub mod outbox;
+pub mod overload;
 pub mod settings;
+pub mod stall;
 pub mod state;
 pub mod wake;
 
 pub mod record;
 pub mod restart;
+pub mod waking;
 
 #[cfg(test)]
 mod tests;

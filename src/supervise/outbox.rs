@@ -48,6 +48,8 @@ pub enum Origin {
     Probe,
     /// The first rung against a stall.
     Nudge,
+    /// Asks to go on after a provider's trouble; the only one an overloaded agent gets.
+    Retry,
 }
 
 impl Origin {
@@ -58,6 +60,7 @@ impl Origin {
             Self::Handoff => "ping",
             Self::Probe => "probe",
             Self::Nudge => "nudge",
+            Self::Retry => "retry",
         }
     }
 }
@@ -168,6 +171,9 @@ pub fn obstacle(unit: &Unit, draft: &Draft, now: Now) -> Option<&'static str> {
         return Some("it does not run");
     }
     let Some(reading) = &unit.reading else { return Some("its screen was not read yet") };
+    if unit.is_limited() && draft.origin != Origin::Probe {
+        return Some("it is limited");
+    }
     match reading.state {
         PaneState::Idle => None,
         PaneState::Working if draft.busy_input => None,
@@ -175,7 +181,10 @@ pub fn obstacle(unit: &Unit, draft: &Draft, now: Now) -> Option<&'static str> {
         PaneState::Starting => Some("it is starting"),
         PaneState::Waiting => Some("it waits for a person"),
         PaneState::Limited if draft.origin == Origin::Probe => None,
+        // Over, and only its banner is left on the screen.
+        PaneState::Limited if unit.window.is_some() => None,
         PaneState::Limited => Some("it is limited"),
+        PaneState::Overloaded if matches!(draft.origin, Origin::Retry | Origin::Probe) => None,
         PaneState::Overloaded => Some("its provider is overloaded"),
         PaneState::Fatal => Some("its conversation cannot go on"),
         PaneState::Dead | PaneState::Done => Some("its process has ended"),
@@ -211,6 +220,7 @@ pub fn due(unit: &mut Unit, now: Now, out: &mut Vec<Action>) {
         text: message.draft.text.clone(),
         busy_input: message.draft.busy_input,
         command: message.draft.command,
+        past_banner: unit.reading.as_ref().is_some_and(|known| known.state == PaneState::Limited),
     });
 }
 
@@ -323,6 +333,7 @@ mod tests {
             max_restarts: 10,
             stall_idle: Duration::from_secs(600),
             launch_digest: 1,
+            habits: crate::supervise::state::Habits::default(),
         };
         let mut unit = Unit::new(spec);
         unit.attempt = 1;
@@ -362,7 +373,12 @@ mod tests {
             Action::Answer { outcomes, .. } => {
                 Some(format!("answer {:?}", outcomes.values().collect::<Vec<_>>()))
             }
-            Action::Start { .. } | Action::Stop { .. } | Action::Look | Action::SaveWanted => None,
+            Action::Start { .. }
+            | Action::Stop { .. }
+            | Action::SaveLimit { .. }
+            | Action::ReadWake { .. }
+            | Action::Look
+            | Action::SaveWanted => None,
         };
         out.iter().filter_map(words).collect()
     }

@@ -10,10 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{Outcome, RequestId};
 use super::outbox::{Message, MessageId};
+use super::overload::OverloadClock;
 use super::restart::History;
 use super::settings::Settings;
+use super::stall::StallClock;
 use crate::base::name::{PaneId, SessionName, UnitName};
 use crate::base::now::Mono;
+use crate::limits::window::Window;
 use crate::screen::{Evidence, PaneState};
 
 /// The version of the stored form; another one is set aside, not guessed at.
@@ -45,6 +48,9 @@ pub struct Fleet {
     pub newest_message: MessageId,
     #[serde(default)]
     pub settings: Settings,
+    /// When time was last seen to pass; a gap means that the machine slept or nobody looked.
+    #[serde(default)]
+    pub awake_at: Option<Mono>,
 }
 
 impl Default for Fleet {
@@ -59,6 +65,7 @@ impl Default for Fleet {
             owed: Vec::new(),
             newest_message: MessageId::default(),
             settings: Settings::default(),
+            awake_at: None,
         }
     }
 }
@@ -131,6 +138,24 @@ pub struct UnitSpec {
     pub stall_idle: Duration,
     /// Changes when anything that a start depends on changes.
     pub launch_digest: u64,
+    #[serde(default)]
+    pub habits: Habits,
+}
+
+/// What the config says of an agent beside its life and death.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Habits {
+    /// Agents of one account share its usage limits.
+    pub account: String,
+    /// The account of the fallback it runs on while it is limited; `None`: it waits.
+    pub fallback_account: Option<String>,
+    /// Milliseconds between two wakes.
+    pub wake_every_ms: Option<u64>,
+    /// A log write this recent postpones a stall.
+    pub log_grace_ms: u64,
+    /// Its turns live in another process than the pane's: CPU of the pane says nothing.
+    pub remote_turns: bool,
 }
 
 /// One agent or service.
@@ -159,6 +184,22 @@ pub struct Unit {
     /// What waits to be typed, oldest first.
     #[serde(default)]
     pub outbox: Vec<Message>,
+    /// Its usage limit: open, or over and remembered by its banner.
+    #[serde(default)]
+    pub window: Option<Window>,
+    /// People know that its CLI should have gone on by itself by now.
+    #[serde(default)]
+    pub armed_told: bool,
+    /// While it runs on its fallback: the window it waits out there.
+    #[serde(default)]
+    pub away: Option<Window>,
+    #[serde(default)]
+    pub stall: StallClock,
+    #[serde(default)]
+    pub overload: OverloadClock,
+    /// When its last wake was queued.
+    #[serde(default)]
+    pub woken_at: Option<DateTime<Utc>>,
 }
 
 /// What the unit's screen or sensors said last.
@@ -289,7 +330,18 @@ impl Unit {
             last: None,
             launched_digest: None,
             outbox: Vec::new(),
+            window: None,
+            armed_told: false,
+            away: None,
+            stall: StallClock::default(),
+            overload: OverloadClock::default(),
+            woken_at: None,
         }
+    }
+
+    /// Whether a usage limit is being waited out: nothing but the probe is typed, nothing is healed.
+    pub fn is_limited(&self) -> bool {
+        self.window.as_ref().is_some_and(Window::is_open)
     }
 
     /// Whether the watchdog brings it back when it dies.
@@ -314,12 +366,15 @@ pub fn after_reboot(mut fleet: Fleet) -> Fleet {
     fleet.server = None;
     fleet.sight = Sight::Never;
     fleet.brake = None;
+    fleet.awake_at = None;
     for unit in fleet.units.values_mut() {
         unit.restarts.cleared();
         unit.reading = None;
         unit.mismatched_looks = 0;
         unit.foreign = false;
         unit.launched_digest = None;
+        unit.stall = StallClock::default();
+        unit.overload = OverloadClock::default();
         match unit.life {
             Life::Failed { .. } | Life::Done { .. } => {}
             Life::NotStarted
@@ -332,18 +387,23 @@ pub fn after_reboot(mut fleet: Fleet) -> Fleet {
     fleet
 }
 
-mod duration_ms {
+pub(super) mod duration_ms {
     //! Durations as whole milliseconds on disk.
 
     use std::time::Duration;
 
     use serde::{Deserialize as _, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::supervise) fn serialize<S: Serializer>(
+        value: &Duration,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.serialize_u64(crate::base::now::millis(*value))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    pub(in crate::supervise) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Duration, D::Error> {
         u64::deserialize(from).map(Duration::from_millis)
     }
 }

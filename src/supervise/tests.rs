@@ -16,7 +16,9 @@ use super::action::Action;
 use super::decide::decide;
 use super::event::{Event, Outcome, Request, RequestId, Seen, Sighting, StartOutcome, StopOutcome};
 use super::settings::Settings;
-use super::state::{Care, Death, Fleet, Life, ServerId, Then, UnitKind, UnitSpec, after_reboot};
+use super::state::{
+    Care, Death, Fleet, Habits, Life, ServerId, Then, UnitKind, UnitSpec, after_reboot,
+};
 use super::{invariant, wake};
 use crate::base::name::{PaneId, SessionName, UnitName};
 use crate::base::now::{Mono, Now};
@@ -44,6 +46,7 @@ fn spec(unit: &str) -> UnitSpec {
         max_restarts: 3,
         stall_idle: Duration::from_secs(600),
         launch_digest: 1,
+        habits: Habits::default(),
     }
 }
 
@@ -66,7 +69,16 @@ fn alive(unit: &str, pid: u32) -> (&str, Seen) {
 
 fn runs<'a>(unit: &'a str, pid: u32, program: &str) -> (&'a str, Seen) {
     let programs = Some(vec![program.to_owned()]);
-    (unit, Seen::Alive { pane: PaneId(format!("%{pid}")), pid, programs })
+    (
+        unit,
+        Seen::Alive {
+            pane: PaneId(format!("%{pid}")),
+            pid,
+            programs,
+            cpu_ms: None,
+            silent_ms: None,
+        },
+    )
 }
 
 fn exited(unit: &str, status: i32) -> (&str, Seen) {
@@ -93,7 +105,8 @@ fn reading(unit: &str, attempt: u64, state: PaneState, cure: Option<Cure>) -> Ev
         region: "live".to_owned(),
         text: "what it says".to_owned(),
     }];
-    let reading = Reading { state, evidence, cure, composer: Composer::Empty, live_hash: 1 };
+    let reading =
+        Reading { state, evidence, cure, composer: Composer::Empty, live_hash: 1, marker: None };
     Event::Read { unit: name(unit), attempt, reading }
 }
 
@@ -126,19 +139,25 @@ fn title(event: &Event) -> &'static str {
         Event::Stopped { .. } => "stopped",
         Event::Requested { .. } => "requested",
         Event::Typed { .. } => "typed",
+        Event::LimitRecalled { .. } => "limit recalled",
+        Event::WakeText { .. } => "wake text",
         Event::Tick => "tick",
     }
 }
 
 fn words(action: &Action) -> String {
     match action {
-        Action::Start { unit, attempt, fresh, cause: _ } => {
+        Action::Start { unit, attempt, fresh, .. } => {
             format!("START {unit} {attempt}{}", if *fresh { " fresh" } else { "" })
         }
         Action::Stop { unit, attempt, cause: _ } => format!("STOP {unit} {attempt}"),
         Action::Type { unit, message, text, .. } => format!("TYPE {unit} {}: {text}", message.0),
         Action::Look => "LOOK".to_owned(),
         Action::SaveWanted => "SAVE WANTED".to_owned(),
+        Action::SaveLimit { unit, window } => {
+            format!("{} LIMIT {unit}", if window.is_some() { "SAVE" } else { "DROP" })
+        }
+        Action::ReadWake { unit } => format!("READ WAKE {unit}"),
         Action::Report(report) => {
             let unit = report.unit.as_ref().map_or("fleet", UnitName::as_str);
             let loud = if report.notify { " (!)" } else { "" };
@@ -160,7 +179,9 @@ fn tell(fleet: &mut Fleet, events: &[(u64, Event)]) -> String {
         assert_eq!(invariant::broken(fleet), Vec::<String>::new());
         story.push(format!("{second} s {}\n", title(event)));
         story.extend(actions.iter().map(|action| format!("    {}\n", words(action))));
-        story.extend(wake::next(fleet).map(|Mono(at)| format!("    next at {at} ms\n")));
+        story.extend(
+            wake::next(fleet, now(second * 1_000)).map(|Mono(at)| format!("    next at {at} ms\n")),
+        );
     }
     story.concat()
 }
@@ -309,7 +330,7 @@ fn restarts_wait_longer_each_time_and_end_after_the_allowed_number() {
                 a: started: pane %4, pid 4
             42 s looked
                 a: died: exited with status 1 after 1 s
-                a: failed: restarted 3 times within an hour, last because exited with status 1; `ao restart a` tries again (!)
+                a: failed: restarted 3 times within an hour, last: exited with status 1; `ao restart a` tries again (!)
             43 s requested
                 a: starting: asked for by `ao restart`
                 START a 5
@@ -492,13 +513,13 @@ fn a_mass_death_is_believed_at_the_second_look_and_healed_one_by_one() {
                 fleet: mass death: 5 of 5 units are dead in two looks 5 s apart; the tmux server (pid 9) lives; restarting them one by one (!)
                 a: died: its session is gone after 16 s
                 b: died: its session is gone after 16 s
-                b: restart planned: its session is gone; next start in 0 s
+                b: restart planned: its session is gone; next start in 200 ms
                 c: died: its session is gone after 16 s
-                c: restart planned: its session is gone; next start in 0 s
+                c: restart planned: its session is gone; next start in 400 ms
                 d: died: its session is gone after 16 s
-                d: restart planned: its session is gone; next start in 0 s
+                d: restart planned: its session is gone; next start in 600 ms
                 e: died: its session is gone after 16 s
-                e: restart planned: its session is gone; next start in 0 s
+                e: restart planned: its session is gone; next start in 800 ms
                 a: starting: its session is gone
                 START a 1
                 next at 16200 ms
@@ -682,7 +703,7 @@ fn a_wanted_unit_that_goes_missing_again_and_again_meets_the_restart_limit() {
                 a: stop failed: tmux did not answer (!)
                 LOOK
             6 s looked
-                a: failed: restarted 3 times within an hour, last because its session is gone; `ao restart a` tries again (!)
+                a: failed: restarted 3 times within an hour, last: its session is gone; `ao restart a` tries again (!)
         "#]],
     );
 }
@@ -965,6 +986,8 @@ fn an_answer_names_what_became_of_each_unit() {
         | Action::Type { .. }
         | Action::Look
         | Action::Report(_)
+        | Action::SaveLimit { .. }
+        | Action::ReadWake { .. }
         | Action::SaveWanted => None,
     });
     assert_eq!(answer, Some(&Outcome::Stopped { cut: false }));

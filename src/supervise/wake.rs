@@ -1,11 +1,11 @@
 //! The earliest moment at which time alone changes what is to be done.
 
-use super::outbox;
 use super::state::{Fleet, Life, Sight};
-use crate::base::now::Mono;
+use super::{limit, outbox, overload, stall, waking};
+use crate::base::now::{Mono, Now};
 
 /// The next deadline; `None` when only an event can change anything.
-pub fn next(fleet: &Fleet) -> Option<Mono> {
+pub fn next(fleet: &Fleet, now: Now) -> Option<Mono> {
     // Without sight only a look changes anything; a deadline that cannot be met would spin.
     if fleet.sight != Sight::Clear {
         return None;
@@ -24,5 +24,7 @@ pub fn next(fleet: &Fleet) -> Option<Mono> {
         });
     let brake = fleet.brake.as_ref().filter(|brake| !brake.asked).map(|brake| brake.look_again_at);
     let messages = fleet.units.values().filter(|unit| unit.is_running()).filter_map(outbox::wake);
-    restarts.chain(brake).chain(messages).min()
+    let waits = limit::wakes(fleet, now).chain(stall::wakes(fleet, now));
+    let waits = waits.chain(overload::wakes(fleet, now)).chain(waking::wakes(fleet, now));
+    restarts.chain(brake).chain(messages).chain(waits).min()
 }

@@ -93,6 +93,21 @@ pub fn read_tail(path: &Path, bytes_max: u64) -> Result<Option<String>, FileErro
     read().map_err(because("read", path))
 }
 
+/// The first at most `bytes_max` bytes as text, `None` when there is no such file.
+pub fn read_head(path: &Path, bytes_max: u64) -> Result<Option<String>, FileError> {
+    let read = || -> std::io::Result<Option<String>> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut bytes = Vec::new();
+        file.take(bytes_max).read_to_end(&mut bytes)?;
+        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+    };
+    read().map_err(because("read", path))
+}
+
 /// The whole file as text, `None` when there is none. Bytes that are not UTF-8 are replaced.
 pub fn read(path: &Path) -> Result<Option<String>, FileError> {
     match std::fs::read(path) {

@@ -40,6 +40,16 @@ impl Tail {
         Ok((bytes, tail))
     }
 
+    /// From a place that was kept; with `inode`, another file of the same name is read from its beginning.
+    pub fn resume(path: &Path, offset: u64, inode: Option<u64>) -> Self {
+        Self { path: path.to_owned(), offset, inode }
+    }
+
+    /// The place to resume from: the offset, and which file it is in.
+    pub fn place(&self) -> (u64, Option<u64>) {
+        (self.offset, self.inode)
+    }
+
     /// What was added since the last look; empty when nothing was.
     pub fn look(&mut self) -> std::io::Result<Vec<u8>> {
         let (offset, inode) = (self.offset, self.inode);
@@ -136,6 +146,20 @@ mod tests {
         fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
         append(&path, "new\n");
         check(&mut tail, "unseen\nnew\n");
+    }
+
+    #[test]
+    fn a_kept_place_is_gone_on_from_unless_the_file_is_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        append(&path, "one\n");
+        let (_, tail) = Tail::from_end(&path, 0).unwrap();
+        let (offset, inode) = tail.place();
+        append(&path, "two\n");
+        check(&mut Tail::resume(&path, offset, inode), "two\n");
+        append(&folder.path().join("new"), "another file\n");
+        fs::rename(folder.path().join("new"), &path).unwrap();
+        check(&mut Tail::resume(&path, offset, inode), "another file\n");
     }
 
     #[test]

@@ -344,7 +344,7 @@ fn an_agent_that_ends_again_and_again_is_failed_until_a_person_restarts_it() {
     assert_eq!(fleet.whys("flaky", "started").len(), 3, "one start and two restarts");
     let whys = fleet.whys("flaky", "failed");
     assert_eq!(whys.len(), 1);
-    expect!["restarted 2 times within an hour, last because exited with status 3; `ao restart flaky` tries again"].assert_eq(&whys[0]);
+    expect!["restarted 2 times within an hour, last: exited with status 3; `ao restart flaky` tries again"].assert_eq(&whys[0]);
     fleet.write("well", "");
     assert_eq!(fleet.well(&["restart", "flaky"]).out, "flaky  started\n");
     fleet.pids(["flaky"]);

@@ -23,3 +23,4 @@ mod shell_templates;
 mod sim;
 mod support;
 mod tmux;
+mod transcripts;

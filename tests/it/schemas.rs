@@ -17,7 +17,9 @@ fn check(of: &str) {
 }
 
 #[test]
-fn the_committed_schemas_of_status_and_events_are_those_of_the_types() {
+fn the_committed_schemas_are_those_of_the_types() {
     check("status");
     check("event");
+    check("usage");
+    check("transcript");
 }

@@ -19,7 +19,7 @@ use ao::supervise::decide::decide;
 use ao::supervise::event::{Event, Request, RequestId};
 use ao::supervise::outbox::Typed;
 use ao::supervise::settings::Settings;
-use ao::supervise::state::{Care, Fleet, Life, Sight, Then, Unit, UnitKind, UnitSpec};
+use ao::supervise::state::{Care, Fleet, Habits, Life, Sight, Then, Unit, UnitKind, UnitSpec};
 use ao::supervise::{invariant, wake};
 
 use world::{Random, Session, World};
@@ -110,6 +110,7 @@ fn specs(random: &mut Random) -> Vec<UnitSpec> {
             max_restarts: u32::try_from(random.within(2, 11)).expect("small"),
             stall_idle: Duration::from_secs(600),
             launch_digest: 1,
+            habits: Habits::default(),
         })
         .collect()
 }
@@ -303,6 +304,10 @@ impl Sim {
                 Action::SaveWanted => (5, "", 0),
                 Action::Answer { id, .. } => (6, id.0.as_str(), 0),
                 Action::Type { unit, message, .. } => (7, unit.as_str(), message.0),
+                Action::SaveLimit { unit, window } => {
+                    (8, unit.as_str(), u64::from(window.is_some()))
+                }
+                Action::ReadWake { unit } => (9, unit.as_str(), 0),
             };
             let bytes = unit.bytes().chain([kind]).chain(attempt.to_le_bytes());
             self.trace = bytes.fold(self.trace ^ self.world.mono, |hash, byte| {
@@ -326,6 +331,7 @@ impl Sim {
             match &action {
                 Action::Start { unit, .. }
                 | Action::Stop { unit, .. }
+                | Action::ReadWake { unit }
                 | Action::Type { unit, .. } => {
                     let random = &mut self.world.random;
                     let lasts = if random.one_in(60) { 40_000 } else { random.within(50, 4_000) };
@@ -337,7 +343,7 @@ impl Sim {
                 Action::Look => {
                     self.push(self.world.mono + 10, Happening::LookNow(self.epoch));
                 }
-                Action::Report(_) => {}
+                Action::Report(_) | Action::SaveLimit { .. } => {}
                 Action::SaveWanted => self.save_wanted(),
                 Action::Answer { id, .. } => {
                     let asked = self.pending.remove(id);
@@ -349,7 +355,7 @@ impl Sim {
 
     /// Wakes the loop at the next deadline, and looks again soon while anything is unsettled.
     fn plan(&mut self, tick: bool, looks: bool) {
-        if let Some(Mono(at)) = wake::next(&self.fleet) {
+        if let Some(Mono(at)) = wake::next(&self.fleet, self.now()) {
             let late = at <= self.world.mono;
             let spins = late && tick && !looks;
             self.ensure(!spins, || "a tick changed nothing and asks for another at once".into());
@@ -434,6 +440,8 @@ impl Sim {
                 Action::Start { unit, .. } => self.check_start(unit, before, &asked),
                 Action::Stop { unit, .. } => self.check_stop(unit, before, &asked),
                 Action::Type { .. }
+                | Action::SaveLimit { .. }
+                | Action::ReadWake { .. }
                 | Action::Look
                 | Action::Report(_)
                 | Action::SaveWanted
@@ -589,7 +597,14 @@ impl Sim {
                 let outcome = Typed::Submitted { keys: 1 };
                 self.tell(Event::Typed { unit, message, outcome });
             }
-            Action::Look | Action::Report(_) | Action::SaveWanted | Action::Answer { .. } => {
+            Action::ReadWake { unit } => {
+                self.tell(Event::WakeText { unit, text: Ok("look around".to_owned()) });
+            }
+            Action::Look
+            | Action::Report(_)
+            | Action::SaveLimit { .. }
+            | Action::SaveWanted
+            | Action::Answer { .. } => {
                 unreachable!("only starts, stops and typing take time")
             }
         }

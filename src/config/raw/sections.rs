@@ -44,6 +44,10 @@ section! {
         limit_probe_fallback: Lapse = Is("300"),
         /// Waited past a reset time before the probe.
         limit_reset_slack: Lapse = Is("45"),
+        /// Typed once at the end of a usage-limit window, and again after an overload of the provider.
+        limit_probe_text: String = Is("\"Continue where you left off.\""),
+        /// Typed first to an agent that sits idle, before it is restarted.
+        stall_nudge_text: String = Is("\"You have been idle for a while. Continue with your task, or say in a last line WAITING-UNTIL: TIME (as ISO 8601) that you wait on purpose.\""),
         /// Waited past a `WAITING-UNTIL` time before a stall counts.
         stall_grace: Lapse = Is("180"),
         /// The longest believed `WAITING-UNTIL`.
@@ -176,6 +180,8 @@ section! {
         busy_input: bool = Is("false"),
         /// Where a turn lives.
         holder: Holder = Is("\"pane\""),
+        /// Agents of one account share its usage limits.
+        account: String = Means("the backend's name"),
         /// tmux keys that close a usage-limit dialog.
         limit_dismiss_keys: Vec<At<String>> = Nothing,
         /// The screen says that the agent works.
@@ -229,9 +235,21 @@ section! {
         /// Text that tells this agent's transcripts from others of the same folder.
         log_signature: String = Nothing,
         /// Agents of one account share its usage limits.
-        account: String = Nothing,
+        account: String = Means("the backend's `account`"),
+        /// What it goes on with while a usage limit lasts.
+        on_limit: OnLimitSection = Nothing,
         /// Environment variables of this agent.
         env: Named<String> = Nothing,
+    }
+}
+
+section! {
+    /// What an agent goes on with while a usage limit lasts; afterwards it comes back.
+    struct OnLimitSection in "[[agent]] on_limit" {
+        /// Another backend; its conversation is its own.
+        backend: String = Means("the agent's"),
+        /// Another model.
+        model: String = Means("the agent's, on the same backend"),
     }
 }
 

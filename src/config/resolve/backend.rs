@@ -104,6 +104,7 @@ pub(super) fn section(
         paste_lines_max: copied(raw.paste_lines_max.as_ref()),
         busy_input: copied(raw.busy_input.as_ref()),
         holder: copied(raw.holder.as_ref()),
+        account: text(raw.account.as_ref()),
         limit_dismiss_keys: raw.limit_dismiss_keys.as_ref().map(|keys| plain(&keys.value)),
         active_re: text(raw.active_re.as_ref()),
         limit_re: text(raw.limit_re.as_ref()),

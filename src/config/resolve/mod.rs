@@ -27,6 +27,12 @@ use crate::base::name::SessionName;
 /// The backends that ship in the binary.
 pub const PRESETS: [&str; 5] = ["claude", "opencode", "codex", "gemini", "demo"];
 
+/// Ends a usage-limit window unless the file says otherwise.
+pub const LIMIT_PROBE_TEXT: &str = "Continue where you left off.";
+/// The first step against a stall unless the file says otherwise.
+pub const STALL_NUDGE_TEXT: &str = "You have been idle for a while. Continue with your task, or say \
+     in a last line WAITING-UNTIL: TIME (as ISO 8601) that you wait on purpose.";
+
 /// Longest believable cadence or grace; anything longer is a slip of the unit.
 const LAPSE_MAX: Duration = Duration::from_secs(366 * 86_400);
 /// Shortest cadence: below it the watchdog would only look at itself working.
@@ -221,6 +227,8 @@ impl Resolver<'_> {
                 seconds(45),
                 Duration::ZERO,
             ),
+            limit_probe_text: or(section.limit_probe_text.as_ref(), LIMIT_PROBE_TEXT.to_owned()),
+            stall_nudge_text: or(section.stall_nudge_text.as_ref(), STALL_NUDGE_TEXT.to_owned()),
             stall_grace: lapse("stall_grace", &section.stall_grace, seconds(180), Duration::ZERO),
             max_wait: lapse("max_wait", &section.max_wait, hours(24), least),
             max_limit_window: lapse(

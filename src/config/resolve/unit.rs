@@ -9,10 +9,10 @@ use crate::base::name::{NameError, SessionName, UnitName};
 use crate::base::suggest;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::sections::{
-    AgentSection, DefaultsSection, Root, ServiceSection, WakeSection,
+    AgentSection, DefaultsSection, OnLimitSection, Root, ServiceSection, WakeSection,
 };
 use crate::config::raw::{At, quoted};
-use crate::config::{Agent, Kind, Prompt, Service, Wake, Watch};
+use crate::config::{Agent, Kind, OnLimit, Prompt, Service, Wake, Watch};
 
 /// The name that the supervisor's own session has.
 const RESERVED: &str = "watchdog";
@@ -84,6 +84,7 @@ impl Resolver<'_> {
         let prompt = self.prompt(section, kind);
         self.check_loop(root, section, kind);
         let wake = section.wake.as_ref().and_then(|wake| self.wake(&wake.value));
+        let on_limit = section.on_limit.as_ref().and_then(|given| self.on_limit(root, given));
         let env = self.env(section.env.as_ref());
         let (name, session) = identity?;
         // A config with an agent on no backend is never handed out; the agent stays for references to it.
@@ -106,6 +107,7 @@ impl Resolver<'_> {
             prompt,
             log_signature: text(&section.log_signature),
             account: text(&section.account),
+            on_limit,
             env,
         };
         Some(PlacedAgent { agent, role_at: section.role.as_ref().map(|role| role.span.clone()) })
@@ -325,6 +327,22 @@ impl Resolver<'_> {
                     .at(at, "its prompt is the kickoff and `<roles_dir>/<role>.md`"),
             );
         }
+    }
+
+    fn on_limit(&mut self, root: &Root, given: &At<OnLimitSection>) -> Option<OnLimit> {
+        let section = &given.value;
+        if section.backend.is_none() && section.model.is_none() && section.refused.is_empty() {
+            self.problems.push(
+                Diagnostic::error("`on_limit` names neither `backend` nor `model`")
+                    .at(&given.span, "nothing to go on with"),
+            );
+            return None;
+        }
+        if let Some(backend) = &section.backend {
+            self.check_backend(root, backend);
+        }
+        let text = |field: &Option<At<String>>| field.as_ref().map(|field| field.value.clone());
+        Some(OnLimit { backend: text(&section.backend), model: text(&section.model) })
     }
 
     fn wake(&mut self, section: &WakeSection) -> Option<Wake> {

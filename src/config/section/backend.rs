@@ -58,6 +58,7 @@ pub struct BackendSection {
     pub paste_lines_max: Option<u32>,
     pub busy_input: Option<bool>,
     pub holder: Option<Holder>,
+    pub account: Option<String>,
     pub limit_dismiss_keys: Option<Vec<String>>,
     pub active_re: Option<String>,
     pub limit_re: Option<String>,

@@ -25,7 +25,7 @@ use super::text::flattened;
 use phrase::When;
 
 /// A printed time this much in the past is still the one meant: the clock moved on while we read.
-pub(crate) const GRACE: TimeDelta = TimeDelta::minutes(10);
+pub const GRACE: TimeDelta = TimeDelta::minutes(10);
 
 /// When a limit ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

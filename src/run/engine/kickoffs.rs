@@ -36,7 +36,7 @@ impl Engine {
             .map(|unit| (unit.spec.name.clone(), unit.attempt))
             .collect();
         for (unit, attempt) in due {
-            let Some(agent) = self.config.agent(unit.as_str()).cloned() else { continue };
+            let Some(agent) = self.agent_in_force(&unit) else { continue };
             let Some(record) = self.store.launch(&agent.session, now).value else { continue };
             match record.prompt {
                 TypedPrompt::None | TypedPrompt::Delivered | TypedPrompt::Unknown => {}
@@ -59,8 +59,11 @@ impl Engine {
         let Ok(Some(text)) = file::read(&self.store.kickoff(&agent.session)) else { return };
         let backend = Backend::by_name(&self.config, &agent.backend);
         let text = safe_text(&text, Opening::Speech);
-        let manner =
-            Manner { busy_input: false, hold_max: backend.connect_delay.max(KICKOFF_PATIENCE) };
+        let manner = Manner {
+            busy_input: false,
+            hold_max: backend.connect_delay.max(KICKOFF_PATIENCE),
+            past_banner: false,
+        };
         let (project, sender) = (self.handle.clone(), self.typed.clone());
         self.kickoffs.insert(unit.clone());
         std::thread::spawn(move || {

@@ -3,16 +3,20 @@
 //! One round trip tells of every pane; another captures only those that printed something.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::{Engine, find_pane};
 use crate::backend::Backend;
 use crate::base::name::{PaneId, UnitName};
+use crate::base::now::Mono;
 use crate::run::sight;
 use crate::run::units::Tag;
 use crate::screen::capture::Screen;
 use crate::screen::detect::{Detector, PaneHints};
+use crate::screen::marker::{self, MarkerBounds};
 use crate::screen::{PaneState, Reading};
 use crate::supervise::event::Event;
+use crate::supervise::stall;
 use crate::supervise::state::{Life, ServerId, UnitKind};
 use crate::sys::tmux::{Look, PaneFacts, TmuxError, World};
 use crate::sys::{clock, process};
@@ -20,6 +24,9 @@ use crate::sys::{clock, process};
 /// How often the server is woken for the exit status of a dead pane; one that it never learns is
 /// shown as unexplained.
 const STATUS_NUDGES_MAX: u32 = 3;
+
+/// A screen that stood still this long is not expected to move in the next second.
+const QUIET_AFTER: Duration = Duration::from_secs(10);
 
 /// What the last capture of a unit's pane was of.
 #[derive(Debug, Clone, Copy)]
@@ -46,9 +53,17 @@ impl Engine {
         match self.look_with_statuses() {
             Ok(Look::Seen(world)) => {
                 let judged = deep
-                    && self.fleet.units.values().any(|unit| !unit.spec.process_names.is_empty());
+                    && (stall::suspects(&self.fleet)
+                        || self
+                            .fleet
+                            .units
+                            .values()
+                            .any(|unit| !unit.spec.process_names.is_empty()));
                 let snapshot = judged.then(process::snapshot);
-                let panes = sight::sightings(&self.fleet, &self.project, &world, snapshot.as_ref());
+                let panes = {
+                    let wall = clock::now().wall;
+                    sight::sightings(&self.fleet, &self.project, &world, snapshot.as_ref(), wall)
+                };
                 let server = ServerId { pid: world.server.pid, started: world.server.started };
                 self.world = Some(world);
                 Event::Looked { server, panes }
@@ -125,6 +140,31 @@ impl Engine {
         }
     }
 
+    /// Nothing works, starts, waits to be typed or moved its screen lately.
+    pub fn is_quiet(&self, now: Mono) -> bool {
+        let running = self
+            .fleet
+            .units
+            .values()
+            .filter(|unit| unit.is_running() && unit.spec.kind != UnitKind::Service);
+        running.into_iter().all(|unit| {
+            unit.outbox.is_empty()
+                && unit.reading.as_ref().is_some_and(|known| {
+                    now.since(known.active_at) >= QUIET_AFTER
+                        && match known.state {
+                            PaneState::Working | PaneState::Starting | PaneState::Fatal => false,
+                            PaneState::Idle
+                            | PaneState::Waiting
+                            | PaneState::Limited
+                            | PaneState::Overloaded
+                            | PaneState::Dead
+                            | PaneState::Done
+                            | PaneState::Unknown => true,
+                        }
+                })
+        })
+    }
+
     /// Captures and reads one pane now.
     pub fn read_pane(&mut self, unit: &UnitName, pane: &PaneFacts) -> Option<Reading> {
         let captures = self.tmux.capture(std::slice::from_ref(&pane.pane)).ok()?;
@@ -134,7 +174,7 @@ impl Engine {
 
     /// What a screen of this agent says.
     pub fn read_text(&mut self, unit: &UnitName, text: &str, pane: &PaneFacts) -> Option<Reading> {
-        let agent = self.config.agent(unit.as_str())?;
+        let agent = self.agent_in_force(unit)?;
         if !self.detectors.contains_key(&agent.backend) {
             let backend = Backend::by_name(&self.config, &agent.backend);
             let detector = Detector::new(
@@ -149,7 +189,13 @@ impl Engine {
         let detector = self.detectors.get(&agent.backend)?;
         let hints =
             PaneHints { dead: pane.dead, exit_status: pane.exit_status, title: &pane.title };
-        Some(detector.read(&Screen::parse(text), &hints))
+        let screen = Screen::parse(text);
+        let mut reading = detector.read(&screen, &hints);
+        let watchdog = &self.config.watchdog;
+        let bounds =
+            MarkerBounds { stall_grace: watchdog.stall_grace, max_wait: watchdog.max_wait };
+        reading.marker = marker::read(&screen, self.zone, bounds, clock::now().wall);
+        Some(reading)
     }
 
     /// The live pane of a unit, after a look.

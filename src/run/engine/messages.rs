@@ -30,6 +30,7 @@ pub(super) struct Typing {
     pub text: String,
     pub busy_input: bool,
     pub command: bool,
+    pub past_banner: bool,
 }
 
 /// `state/typing-<session>.json`.
@@ -51,7 +52,7 @@ impl Engine {
         if self.heartbeat.is_none() {
             return held("no watchdog runs to type it");
         }
-        let Some(agent) = self.config.agent(typing.unit.as_str()).cloned() else {
+        let Some(agent) = self.agent_in_force(&typing.unit) else {
             return held("it is not in the config any more");
         };
         let record = self.store.launch(&agent.session, clock::now()).value;
@@ -71,7 +72,7 @@ impl Engine {
         self.typing_under_way += 1;
         let (project, sender) = (self.handle.clone(), self.outcomes.clone());
         std::thread::spawn(move || {
-            let Typing { unit, message, busy_input, .. } = typing;
+            let Typing { unit, message, busy_input, past_banner, .. } = typing;
             let path = witness_path(&project.store, &agent.session);
             let write = |outcome: Option<Typed>| {
                 let witness = Witness { version: 1, message, outcome };
@@ -79,7 +80,7 @@ impl Engine {
                     tracing::error!(%unit, %error, "cannot write down what is typed");
                 }
             };
-            let manner = Manner { busy_input, hold_max: HOLD_MAX };
+            let manner = Manner { busy_input, hold_max: HOLD_MAX, past_banner };
             let typed = typing::type_text(&project, &agent, &text, manner, &mut || write(None));
             let outcome = match typed {
                 Outcome::Delivered { attempts } => Typed::Submitted { keys: attempts },

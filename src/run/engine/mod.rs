@@ -5,11 +5,13 @@
 
 mod dialogs;
 mod kickoffs;
+mod limits;
 mod logs;
 mod looking;
 mod messages;
 mod starting;
 mod stopping;
+mod waking;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -21,6 +23,7 @@ use self::kickoffs::Typed;
 use self::looking::Captured;
 use self::messages::Typing;
 pub use self::messages::typed_text;
+use self::starting::Opening;
 use super::journal::Journal;
 use super::notify::Notifier;
 use super::prepare::Overrides;
@@ -30,7 +33,7 @@ use super::store::{Heartbeat, Snapshot, Store, StoreError};
 use super::units;
 use crate::base::name::{PaneId, UnitName};
 use crate::base::now::{Mono, Now};
-use crate::config::Config;
+use crate::config::{Agent, Config};
 use crate::screen::detect::Detector;
 use crate::supervise::action::{Action, Report, What};
 use crate::supervise::decide::decide;
@@ -66,6 +69,8 @@ pub struct Engine {
     ao: PathBuf,
     environment: BTreeMap<String, String>,
     overrides: Overrides,
+    /// Of the CLIs: ours, as they get our environment.
+    zone: chrono_tz::Tz,
     heartbeat: Option<Heartbeat>,
     /// By backend: agents of one backend read alike.
     detectors: BTreeMap<String, Detector>,
@@ -129,6 +134,7 @@ impl Engine {
             ao: parts.ao,
             environment: parts.environment,
             overrides: parts.overrides,
+            zone: clock::zone(),
             heartbeat: parts.heartbeat,
             detectors: BTreeMap::new(),
             captured: BTreeMap::new(),
@@ -155,6 +161,7 @@ impl Engine {
                 .collect()
         });
         engine.configure(wanted);
+        engine.recall_limits();
         engine.recover_messages();
         Ok(engine)
     }
@@ -218,6 +225,8 @@ impl Engine {
                 Action::Start { .. }
                 | Action::Stop { .. }
                 | Action::Type { .. }
+                | Action::SaveLimit { .. }
+                | Action::ReadWake { .. }
                 | Action::Look
                 | Action::SaveWanted
                 | Action::Answer { .. } => None,
@@ -288,19 +297,30 @@ impl Engine {
         let mut events = Vec::new();
         for action in actions {
             match action {
-                Action::Start { unit, attempt, fresh, cause: _ } => {
-                    starts.push((unit, attempt, fresh));
+                Action::Start { unit, attempt, fresh, cause: _, fallback } => {
+                    starts.push(Opening { unit, attempt, fresh, fallback });
                 }
                 Action::Stop { unit, attempt, cause: _ } => stops.push((unit, attempt)),
-                Action::Type { unit, attempt: _, message, text, busy_input, command } => {
+                Action::Type {
+                    unit,
+                    attempt: _,
+                    message,
+                    text,
+                    busy_input,
+                    command,
+                    past_banner,
+                } => {
                     events.extend(self.type_message(Typing {
                         unit,
                         message,
                         text,
                         busy_input,
                         command,
+                        past_banner,
                     }));
                 }
+                Action::SaveLimit { unit, window } => self.save_limit(&unit, window.as_deref()),
+                Action::ReadWake { unit } => events.push(self.read_wake(unit)),
                 Action::Look => look = true,
                 Action::Report(_) => {}
                 Action::SaveWanted => {
@@ -322,6 +342,13 @@ impl Engine {
             events.push(self.look_event(false));
         }
         events
+    }
+
+    /// The agent as it was started: on its fallback while it waits a limit out there.
+    pub(super) fn agent_in_force(&self, unit: &UnitName) -> Option<Agent> {
+        let agent = self.config.agent(unit.as_str())?;
+        let away = self.fleet.units.get(unit).is_some_and(|unit| unit.away.is_some());
+        Some(if away { units::on_fallback(agent) } else { agent.clone() })
     }
 
     pub fn project(&self) -> &str {

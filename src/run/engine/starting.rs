@@ -16,16 +16,26 @@ use crate::supervise::event::{Event, StartOutcome};
 use crate::sys::process;
 use crate::sys::tmux::{SessionSpec, TmuxError};
 
+/// One session to open.
+pub(super) struct Opening {
+    pub unit: UnitName,
+    pub attempt: u64,
+    pub fresh: bool,
+    pub fallback: bool,
+}
+
 impl Engine {
-    pub(super) fn start_all(&mut self, starts: Vec<(UnitName, u64, bool)>, now: Now) -> Vec<Event> {
+    pub(super) fn start_all(&mut self, starts: Vec<Opening>, now: Now) -> Vec<Event> {
         let mut events = Vec::new();
         let mut opened: Vec<(UnitName, u64, PaneId)> = Vec::new();
         // Each logged pane costs the server two files; at its limit it hangs every client.
         if let Some(world) = &self.world {
             process::raise_open_files_of(world.server.pid);
         }
-        for (unit, attempt, fresh) in starts {
-            match self.start(&unit, attempt, fresh, now) {
+        for opening in starts {
+            let started = self.start(&opening, now);
+            let Opening { unit, attempt, .. } = opening;
+            match started {
                 Ok(pane) => opened.push((unit, attempt, pane)),
                 Err(outcome) => events.push(Event::Started { unit, attempt, outcome }),
             }
@@ -47,13 +57,8 @@ impl Engine {
         events
     }
 
-    pub(super) fn start(
-        &mut self,
-        unit: &UnitName,
-        attempt: u64,
-        fresh: bool,
-        now: Now,
-    ) -> Result<PaneId, StartOutcome> {
+    pub(super) fn start(&mut self, opening: &Opening, now: Now) -> Result<PaneId, StartOutcome> {
+        let Opening { unit, attempt, fresh, fallback } = opening;
         let refused = |why: String| StartOutcome::Refused { why };
         let fresh = fresh || self.resume_was_refused(unit, now);
         let Some(member) = units::member(&self.config, unit) else {
@@ -67,8 +72,9 @@ impl Engine {
             environment: &self.environment,
             overrides: &self.overrides,
             phase: self.phase(),
-            attempt,
-            fresh,
+            attempt: *attempt,
+            fresh: *fresh,
+            fallback: *fallback,
             start_id: uuid::Uuid::new_v4().to_string(),
             now,
         };

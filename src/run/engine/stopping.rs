@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Engine;
 use crate::backend::Backend;
 use crate::base::name::UnitName;
-use crate::run::units::{self, Member, Tag};
+use crate::run::units::Tag;
 use crate::screen::{Composer, PaneState};
 use crate::supervise::event::{Event, StopOutcome};
 use crate::supervise::state::Life;
@@ -67,7 +67,7 @@ impl Engine {
 
     /// Quit keys go only to a CLI that is proven idle with an empty input box.
     pub(super) fn ask_to_quit(&mut self, unit: &UnitName, panes: &[PaneFacts]) -> bool {
-        let Some(Member::Agent(agent)) = units::member(&self.config, unit) else { return false };
+        let Some(agent) = self.agent_in_force(unit) else { return false };
         let backend = Backend::by_name(&self.config, &agent.backend);
         let Some(pane) = panes.iter().find(|pane| !pane.dead) else { return false };
         if backend.quit_keys.is_empty() {

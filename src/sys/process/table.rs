@@ -58,6 +58,14 @@ impl Snapshot {
         tree.filter_map(|pid| self.get(pid)).map(|process| process.name.clone()).collect()
     }
 
+    /// Milliseconds of CPU that the live processes of a tree have used.
+    pub fn tree_cpu_ms(&self, root: u32) -> u64 {
+        let tree = std::iter::once(root).chain(self.descendants(root));
+        let ticks: u64 =
+            tree.filter_map(|pid| self.get(pid)).map(|process| process.cpu_ticks).sum();
+        ticks.saturating_mul(1_000) / ticks_per_s()
+    }
+
     /// All that carry `AO_START=<start_id>` in the environment they were started with.
     pub fn carriers(&self, start_id: &str) -> Vec<u32> {
         self.processes
@@ -66,6 +74,17 @@ impl Snapshot {
             .filter(|&pid| start_mark(pid).as_deref() == Some(start_id))
             .collect()
     }
+}
+
+#[cfg(target_os = "linux")]
+fn ticks_per_s() -> u64 {
+    rustix::param::clock_ticks_per_second().max(1)
+}
+
+/// `ps` was read down to hundredths of a second.
+#[cfg(not(target_os = "linux"))]
+fn ticks_per_s() -> u64 {
+    60
 }
 
 /// The start time of a live process: with the pid it names the process for good.

@@ -4,8 +4,8 @@
 //! same server that client is switched instead, as tmux sessions do not nest.
 
 use super::{Globals, load_config, logs};
+use crate::run::project::Project;
 use crate::sys::process::Call;
-use crate::sys::tmux::socket_path;
 use crate::ui::failure::Failure;
 
 /// Attach to an agent's, a service's or the watchdog's session (leave it with `C-b d`).
@@ -22,7 +22,7 @@ pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
     let Args { name, read_only } = args;
     let config = load_config(globals)?;
     let session = logs::session_of(&config, &name)?;
-    let socket = socket_path(&config.tmux);
+    let socket = Project::peek(config).socket;
     // The `:` ends the name: without it tmux would also take a session that only begins so.
     let target = format!("={session}:");
     let tmux = Call::new("tmux").arg("-S").arg(&socket);

@@ -9,7 +9,9 @@ use std::path::Path;
 use chrono::Local;
 
 use super::{Globals, load_config};
+use crate::backend::Backend;
 use crate::config::Config;
+use crate::run::project::Project;
 use crate::sys::process::Call;
 use crate::sys::tmux::{self, Commands, Look, Tmux as _};
 use crate::sys::{clock, lock};
@@ -163,16 +165,14 @@ fn backends(config: &Config) -> Vec<Finding> {
         config.agents.iter().filter(|agent| agent.enabled).map(|a| a.backend.as_str()).collect();
     used.into_iter()
         .map(|name| {
-            let section = config.backends.get(name);
-            let preset = section.and_then(|section| section.preset.as_deref()).unwrap_or(name);
-            let bin = section.and_then(|section| section.bin.as_deref()).unwrap_or(preset);
-            backend(name, preset, bin)
+            let backend = Backend::by_name(config, name);
+            found(name, &backend.bin)
         })
         .collect()
 }
 
-fn backend(name: &str, preset: &str, bin: &str) -> Finding {
-    if bin == "demo" || (preset == "demo" && bin == name) {
+fn found(name: &str, bin: &str) -> Finding {
+    if bin.starts_with("{ao} ") {
         return Finding::ok("backend", format!("`{name}`: built into ao"));
     }
     // `bin` may be a whole shell line; only a plain word can be looked up.
@@ -225,7 +225,7 @@ fn watchdog(config: &Config) -> Option<Finding> {
 
 /// Sessions that carry this project's prefix and stand in no line of its config.
 fn sessions(config: &Config) -> Vec<Finding> {
-    let socket = tmux::socket_path(&config.tmux);
+    let socket = Project::peek(config.clone()).socket;
     if !socket.exists() {
         return vec![Finding::ok("sessions", "no tmux server yet")];
     }
@@ -297,12 +297,12 @@ mod tests {
 
     #[test]
     fn a_backend_that_is_not_installed_is_bad_and_says_where_to_change_it() {
-        let finding = backend("claude", "claude", "no-such-program-anywhere");
+        let finding = found("claude", "no-such-program-anywhere");
         assert_eq!(finding.level, Level::Bad);
         assert!(finding.todo.contains("[backend.claude]"), "{}", finding.todo);
-        assert_eq!(backend("shell", "shell", "sh").level, Level::Ok);
-        assert_eq!(backend("line", "line", "echo hi; exec sleep 1").level, Level::Ok);
-        assert_eq!(backend("demo", "demo", "demo").level, Level::Ok);
+        assert_eq!(found("shell", "sh").level, Level::Ok);
+        assert_eq!(found("line", "echo hi; exec sleep 1").level, Level::Ok);
+        assert_eq!(found("demo", "{ao} demo-agent --name {name}").level, Level::Ok);
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod selftest;
 mod selftest_live;
 mod send;
 mod status;
+mod transcript;
 mod up;
 mod watchdog;
 
@@ -85,6 +86,7 @@ enum Verb {
     Check(check::Args),
     Schema(schema::Args),
     Events(events::Args),
+    Transcript(transcript::Args),
     Explain(explain::Args),
     Doctor(doctor::Args),
     Selftest(selftest::Args),
@@ -135,6 +137,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Verb::Check(args) => check::run(args, &globals),
         Verb::Schema(args) => schema::run(args, &globals),
         Verb::Events(args) => events::run(args, &globals),
+        Verb::Transcript(args) => transcript::run(args, &globals),
         Verb::Explain(args) => explain::run(args, &globals),
         Verb::Doctor(args) => doctor::run(args, &globals),
         Verb::Selftest(args) => selftest::run(&args, &globals),

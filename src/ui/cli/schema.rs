@@ -1,13 +1,15 @@
-//! `ao schema`: print the JSON Schema of agents.toml, of the status document, of an event line.
+//! `ao schema`: print the JSON Schema of agents.toml and of what `--json` prints.
 
 use super::Globals;
 use crate::config::reference;
 use crate::report::status::Status;
+use crate::report::usage::UsageReport;
 use crate::run::journal::Line;
+use crate::transcript::render::EntryLine;
 use crate::ui::failure::Failure;
 use crate::ui::{exit, print};
 
-/// Print the JSON Schema of agents.toml, of `status --json` or of an event.
+/// Print the JSON Schema of agents.toml, or of what a verb prints with `--json`.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct Args {
     /// Of what.
@@ -24,6 +26,10 @@ enum Document {
     Status,
     /// One line of `events.jsonl` and `ao events --json`.
     Event,
+    /// `ao transcript usage --json`.
+    Usage,
+    /// One line of `ao transcript render --json`.
+    Transcript,
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "every verb has this signature")]
@@ -32,6 +38,8 @@ pub(crate) fn run(args: Args, _globals: &Globals) -> Result<u8, Failure> {
         Document::Config => reference::schema(),
         Document::Status => schemars::schema_for!(Status).to_value(),
         Document::Event => schemars::schema_for!(Line).to_value(),
+        Document::Usage => schemars::schema_for!(UsageReport).to_value(),
+        Document::Transcript => schemars::schema_for!(EntryLine).to_value(),
     };
     print::out(&format!("{schema:#}"));
     Ok(exit::DONE)

@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<u8, Failure> {
     let backend = Backend::by_name(&project.config, &agent.backend);
     let typed = typed_text(&project.store, &agent, &backend, &text, opening)
         .map_err(|error| Failure::from_error(exit::FAILED, &error))?;
-    let manner = Manner { busy_input: args.now, hold_max: wait };
+    let manner = Manner { busy_input: args.now, hold_max: wait, past_banner: false };
     let outcome = match typing::type_text(&project, &agent, &typed, manner, &mut || {}) {
         Typed::Delivered { attempts } => Outcome::Submitted { keys: attempts },
         Typed::Held { why } | Typed::NotDelivered { why } => Outcome::NotSubmitted { why },

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use super::{Globals, load_config};
 use crate::base::human;
+use crate::base::money::Micros;
 use crate::base::now::Now;
 use crate::config::Config;
 use crate::report::status::{Status, UnitStatus};
+use crate::report::usage::UnitUsage;
 use crate::run::project::Project;
 use crate::run::survey;
 use crate::sys::{clock, load};
@@ -75,11 +77,14 @@ fn is_well(status: &Status) -> bool {
 fn render(status: &Status, now: Now, colored: bool) -> Vec<String> {
     let mut units: Vec<&UnitStatus> = status.agents.iter().chain(&status.services).collect();
     units.sort_by_key(|unit| urgency(unit));
-    let columns =
-        ["NAME", "KIND", "BACKEND", "MODEL", "WATCH", "STATE", "SINCE", "RESTARTS", "LAST EVENT"];
-    let mut rows = vec![columns.map(|title| (title.to_owned(), Tone::Dim)).to_vec()];
-    rows.extend(units.into_iter().map(|unit| row(unit, now)));
-    let mut lines = table::render(&rows, &[7], colored, print::width());
+    let usage = units.iter().any(|unit| unit.usage.is_some());
+    let used: &[&str] = if usage { &["TOKENS TODAY", "COST", "CONTEXT"] } else { &[] };
+    let known = ["NAME", "KIND", "BACKEND", "MODEL", "WATCH", "STATE", "SINCE", "RESTARTS"];
+    let columns = known.iter().chain(used).chain(&["LAST EVENT"]);
+    let mut rows = vec![columns.map(|title| ((*title).to_owned(), Tone::Dim)).collect()];
+    rows.extend(units.into_iter().map(|unit| row(unit, usage, now)));
+    let right: &[usize] = if usage { &[7, 8, 9, 10] } else { &[7] };
+    let mut lines = table::render(&rows, right, colored, print::width());
     if let Some(unknown) = &status.unknown {
         let text = format!("tmux did not answer, so what is shown may be old: {unknown}");
         lines.push(print::paint(&text, Tone::Warn, colored));
@@ -126,7 +131,7 @@ fn urgency(unit: &UnitStatus) -> u8 {
     }
 }
 
-fn row(unit: &UnitStatus, now: Now) -> Vec<(String, Tone)> {
+fn row(unit: &UnitStatus, usage: bool, now: Now) -> Vec<(String, Tone)> {
     let tone = match unit.state.as_str() {
         "failed" | "fatal" | "dead" => Tone::Bad,
         "waiting" | "limited" | "overloaded" | "unknown" => Tone::Warn,
@@ -142,16 +147,40 @@ fn row(unit: &UnitStatus, now: Now) -> Vec<(String, Tone)> {
     }
     let plain = |text: &str| (text.to_owned(), Tone::Plain);
     let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-    vec![
+    let in_use = unit.usage.as_ref().and_then(|usage| usage.model_in_use.clone());
+    let mut cells = vec![
         plain(&unit.name),
         plain(&unit.kind),
         plain(&or_dash(&unit.backend)),
-        plain(&or_dash(&unit.model)),
+        plain(&or_dash(&in_use.or_else(|| unit.model.clone()))),
         plain(&unit.watch),
         (state, tone),
         plain(&since(unit.since.as_deref(), now)),
         plain(&unit.restarts.to_string()),
-        (or_dash(&unit.last_event), Tone::Dim),
+    ];
+    if usage {
+        cells.extend(used(unit.usage.as_ref()).map(|text| (text, Tone::Plain)));
+    }
+    cells.push((or_dash(&unit.last_event), Tone::Dim));
+    cells
+}
+
+/// Tokens and money of today, and how full the context is.
+fn used(usage: Option<&UnitUsage>) -> [String; 3] {
+    let dash = || "-".to_owned();
+    let Some(usage) = usage else { return [dash(), dash(), dash()] };
+    let mut cost = usage.cost_today_micros.map_or_else(dash, |cost| Micros(cost).dollars());
+    if usage.unpriced_tokens_today > 0 && usage.cost_today_micros.is_some() {
+        cost.push('+');
+    }
+    [
+        usage.tokens_today.map_or_else(dash, human::rough),
+        cost,
+        match (usage.context_percent(), usage.context_tokens) {
+            (Some(percent), _) => format!("{percent} %"),
+            (None, Some(tokens)) => human::rough(tokens),
+            (None, None) => dash(),
+        },
     ]
 }
 

@@ -135,6 +135,8 @@ impl World {
                         pane: process.pane.clone(),
                         pid: process.pid,
                         programs: Some(vec!["sh".to_owned(), program.to_owned()]),
+                        cpu_ms: None,
+                        silent_ms: None,
                     }
                 }
             };
@@ -153,6 +155,7 @@ impl World {
             cure: process.cure,
             composer: Composer::Empty,
             live_hash: self.mono / 60_000,
+            marker: None,
         })
     }
 
