@@ -140,6 +140,7 @@ mod tests {
             cure: None,
             composer: Composer::Absent,
             live_hash: 0,
+            marker: None,
         }
     }
 

@@ -60,7 +60,7 @@ impl Engine {
     pub(super) fn start(&mut self, opening: &Opening, now: Now) -> Result<PaneId, StartOutcome> {
         let Opening { unit, attempt, fresh, fallback } = opening;
         let refused = |why: String| StartOutcome::Refused { why };
-        let fresh = fresh || self.resume_was_refused(unit, now);
+        let fresh = *fresh || self.resume_was_refused(unit, now);
         let Some(member) = units::member(&self.config, unit) else {
             return Err(refused("it is not in the config any more".to_owned()));
         };
@@ -73,7 +73,7 @@ impl Engine {
             overrides: &self.overrides,
             phase: self.phase(),
             attempt: *attempt,
-            fresh: *fresh,
+            fresh,
             fallback: *fallback,
             start_id: uuid::Uuid::new_v4().to_string(),
             now,

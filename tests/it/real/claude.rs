@@ -114,7 +114,10 @@ fn an_overloaded_server_is_no_limit_and_no_reason_to_restart() {
     rig.up();
     rig.until_state("overloaded");
     rig.stub.always(Answer::say("There it is."));
-    rig.fleet.well(&["send", "one", "--wait", "10", "try again"]);
+    // A person does not wait for the next try of the watchdog, two minutes away.
+    rig.fleet.tmux(&["send-keys", "-t", "=fleet-one:", "-l", "try again"]);
+    rig.until("the text stands in the box", || rig.screen().contains("try again").then_some(()));
+    rig.fleet.tmux(&["send-keys", "-t", "=fleet-one:", "Enter"]);
     rig.until_state("idle");
     let events = rig.fleet.events_text();
     assert!(!events.contains("limited: "), "{events}");
