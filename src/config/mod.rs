@@ -6,6 +6,7 @@
 
 pub mod diagnostic;
 pub mod document;
+pub mod governance;
 mod pattern;
 mod raw;
 pub mod reference;
@@ -18,6 +19,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::name::{SessionName, UnitName};
+pub use governance::{AgentBounds, Governance};
+pub(crate) use raw::lapse::parse as parse_duration;
 pub use resolve::backend::LAUNCH_SLOTS;
 pub use resolve::sequence::KICKOFF_SLOTS;
 pub use resolve::{LIMIT_PROBE_TEXT, PRESETS, STALL_NUDGE_TEXT, parse, parse_backend};
@@ -43,6 +46,7 @@ pub struct Config {
     /// As written; a name used by an agent but absent here is a preset's name.
     pub backends: BTreeMap<String, BackendSection>,
     pub sequence: Option<Sequence>,
+    pub governance: Governance,
 }
 
 /// `[watchdog]`: cadences and bounds of the supervisor.
@@ -129,6 +133,7 @@ pub struct Agent {
     pub prompt: Prompt,
     pub log_signature: Option<String>,
     pub account: Option<String>,
+    pub bounds: AgentBounds,
     pub on_limit: Option<OnLimit>,
     pub env: BTreeMap<String, String>,
 }

@@ -7,6 +7,7 @@ pub mod journal;
 pub mod live;
 pub mod log;
 pub mod notify;
+pub mod policies;
 pub mod prepare;
 pub mod project;
 pub mod recorder;

@@ -14,6 +14,7 @@ mod fleet;
 mod init;
 mod launcher;
 mod layers;
+mod policies;
 mod queue;
 mod real;
 mod schemas;

@@ -14,6 +14,7 @@ mod init;
 mod logs;
 mod man;
 mod phase;
+mod policy;
 mod queue;
 mod replay;
 mod restart;
@@ -83,6 +84,7 @@ enum Verb {
     Restart(restart::Args),
     Replay(replay::Args),
     Phase(phase::Args),
+    Policy(policy::Args),
     Check(check::Args),
     Schema(schema::Args),
     Events(events::Args),
@@ -134,6 +136,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Verb::Replay(args) => replay::run(args, &globals),
         Verb::Restart(args) => restart::run(&args, &globals),
         Verb::Phase(args) => phase::run(args, &globals),
+        Verb::Policy(args) => policy::run(args, &globals),
         Verb::Check(args) => check::run(args, &globals),
         Verb::Schema(args) => schema::run(args, &globals),
         Verb::Events(args) => events::run(args, &globals),
