@@ -15,10 +15,17 @@ sandbox=$(mktemp -d "${TMPDIR:-/tmp}/ao-test.XXXXXX") || exit 1
 trap 'rm -rf -- "$sandbox"' EXIT
 mkdir -p "$sandbox"/home "$sandbox"/tmp
 
+# The real CLIs that some tests run are kept over runs; npm finds its registry as this person set it.
+export AO_TESTS_CACHE=${AO_TESTS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ao-tests}
+export NPM_CONFIG_USERCONFIG=${NPM_CONFIG_USERCONFIG:-$HOME/.npmrc}
+if ! command -v npm >/dev/null 2>&1 && [ "${AO_REAL:-}" != skip ]; then
+    say "node and npm are missing: the tests of the real CLIs are skipped (with apt-get: nodejs npm)"
+fi
+
 # Tests see no setting of the person who runs them; only the Rust toolchain is theirs.
 for name in $(compgen -e); do
     case $name in TMUX* | CLAUDE* | CODEX* | OPENCODE* | GEMINI* | AO_* | GIT_* | XDG_* | AGENT_MODEL_* | AGENT_BACKEND_*)
-        case $name in AO_SIM_*) ;; *) unset "$name" ;; esac ;;
+        case $name in AO_SIM_* | AO_TESTS_CACHE | AO_REAL) ;; *) unset "$name" ;; esac ;;
     esac
 done
 export CARGO_HOME=${CARGO_HOME:-$HOME/.cargo} RUSTUP_HOME=${RUSTUP_HOME:-$HOME/.rustup}

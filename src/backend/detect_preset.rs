@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use crate::config::section::detect::{Layout, Rule};
+use crate::config::section::detect::{Dialog, Layout, Rule};
 
 /// The names of the presets, in the order they are shown.
 pub const NAMES: [&str; 5] = ["claude", "opencode", "codex", "gemini", "demo"];
@@ -27,6 +27,8 @@ pub struct DetectPreset {
     pub layout: Layout,
     #[serde(default)]
     pub detect: Vec<Rule>,
+    #[serde(default, rename = "dialog")]
+    pub dialogs: Vec<Dialog>,
 }
 
 /// The text of a preset's file; `None` for a name that is no preset.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::section::backend::{Holder, PromptDelivery};
-use crate::config::section::detect::{Layout, Rule};
+use crate::config::section::detect::{Dialog, Layout, Rule};
 
 pub use launch::{Launch, LaunchError, LaunchInput, clean_environment, plan};
 pub use resolve::resolve;
@@ -61,4 +61,6 @@ pub struct Backend {
     pub rules: Vec<Rule>,
     /// Where the CLI draws what; `None`: only the live lines, the screen and the title are known.
     pub layout: Option<Layout>,
+    /// Dialogs of the first start that are answered for the person who wrote the config.
+    pub dialogs: Vec<Dialog>,
 }

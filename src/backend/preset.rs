@@ -41,6 +41,7 @@ pub fn get(name: &str) -> Option<BackendSection> {
             section.limit_dismiss_keys.or(Some(reading.limit_dismiss_keys));
         section.layout = Some(reading.layout);
         section.detect.extend(reading.detect);
+        section.dialogs.extend(reading.dialogs);
     }
     Some(section)
 }
@@ -113,6 +114,7 @@ impl PresetFile {
             account: None,
             preset: None,
             layout: None,
+            dialogs: Vec::new(),
             bin: self.bin,
             flags: self.flags,
             preamble: self.preamble,

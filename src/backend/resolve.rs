@@ -61,6 +61,7 @@ pub fn resolve(name: &str, section: &BackendSection, preset: Option<&BackendSect
         limit_dismiss_keys: fill.or(|s| &s.limit_dismiss_keys, Vec::new),
         env,
         layout: fill.take(|s| &s.layout),
+        dialogs: section.dialogs.iter().chain(&fill.base.dialogs).cloned().collect(),
         rules: rules(section, fill.base),
     }
 }
@@ -69,6 +70,14 @@ impl Backend {
     /// The backend an agent names: its table, or the preset of that name when no table exists.
     pub fn by_name(config: &Config, name: &str) -> Self {
         from_tables(&config.backends, name)
+    }
+}
+
+impl Backend {
+    /// The preset of that name as it ships; `None` when there is none.
+    pub fn of_preset(name: &str) -> Option<Self> {
+        preset::get(name)?;
+        Some(from_tables(&BTreeMap::new(), name))
     }
 }
 

@@ -21,6 +21,7 @@ mod limit_day;
 mod loop_e2e;
 mod policies;
 mod queue;
+mod real;
 mod schemas;
 mod screens;
 mod screens_composed;

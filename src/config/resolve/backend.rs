@@ -75,6 +75,7 @@ pub(super) fn section(
         (lapse("stall_idle", &raw.stall_idle), lapse("log_grace", &raw.log_grace));
     BackendSection {
         layout: None,
+        dialogs: Vec::new(),
         preset: text(raw.preset.as_ref()),
         bin: text(raw.bin.as_ref()),
         flags: text(raw.flags.as_ref()),

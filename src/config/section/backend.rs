@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::detect::{Layout, Rule};
+use super::detect::{Dialog, Layout, Rule};
 
 /// How the first prompt reaches the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +67,8 @@ pub struct BackendSection {
     pub idle_re: Option<String>,
     pub env: BTreeMap<String, String>,
     pub detect: Vec<Rule>,
+    /// Presets only: dialogs of the first start that are answered.
+    pub dialogs: Vec<Dialog>,
     /// Where the CLI draws what; absent: rules see the live lines, the screen and the title only.
     pub layout: Option<Layout>,
     /// Presets only: the CLI version the rules were proven on; absent = unproven.

@@ -79,6 +79,25 @@ pub struct Rule {
     pub cure: Option<Cure>,
 }
 
+/// A dialog of a CLI's first start whose answer follows from the config: to trust the folder that the
+/// config names, to use the key or the mode that it sets. Any other dialog waits for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dialog {
+    /// Shown in the event log.
+    pub id: String,
+    /// All match while the dialog is open (regexes over the screen without an input box).
+    pub all: Vec<String>,
+    /// Words of the wanted option: letters, digits and spaces. Keys are pressed only while they show.
+    pub option: String,
+    /// Matches while the wanted option is the marked one.
+    pub marked: String,
+    /// tmux key that moves the mark.
+    pub step_key: String,
+    /// tmux key that takes the marked option.
+    pub accept_key: String,
+}
+
 /// Where a CLI draws what: lets rules name a region instead of hoping that a text occurs only there.
 ///
 /// All values are regexes tested against one line unless said otherwise. The input box is found

@@ -105,9 +105,26 @@ fn rank(when: &When, before: &str, after: &str) -> u8 {
         return 0;
     }
     match when {
-        When::In { .. } if after.trim_start().starts_with("attempt #") => 4,
-        When::Epoch(_) => 3,
+        When::In { .. } if after.trim_start().starts_with("attempt #") => 5,
+        When::Epoch(_) => 4,
+        // Claude Code's dialog repeats the banner's date without the zone that makes it an instant.
+        When::Calendar(calendar) if calendar.zone.is_some() && calendar.day.is_some() => 3,
         When::Calendar(calendar) if calendar.zone.is_some() || calendar.day.is_some() => 2,
         When::Calendar(_) | When::In { .. } => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_with_its_zone_wins_over_the_same_date_repeated_without() {
+        let text = "You've hit your weekly limit · resets Nov 24, 11:41am (America/Los_Angeles)\n\
+                    1. Stop and wait for limit to reset\n\
+                    2. Wait here, then continue automatically at Nov 24, 11:41am";
+        let now = "2026-11-21T16:41:00Z".parse().unwrap();
+        let reset = parse(text, now, chrono_tz::UTC).unwrap();
+        assert_eq!(reset.at.to_rfc3339(), "2026-11-24T19:41:00+00:00");
     }
 }

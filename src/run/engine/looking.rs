@@ -134,7 +134,8 @@ impl Engine {
             };
             let seen = Captured { attempt, activity: facts.activity, at_wall_secs: wall };
             self.captured.insert(name.clone(), seen);
-            let Some(reading) = self.read_text(&name, &capture.text, &facts) else { continue };
+            let Some(mut reading) = self.read_text(&name, &capture.text, &facts) else { continue };
+            self.answer_dialog(&name, attempt, &capture.text, &facts, &mut reading);
             self.saw(&name, attempt, reading);
             read.insert(name);
         }

@@ -3,6 +3,7 @@
 //! An event goes in; what was decided is written down, then done; outcomes go back in as events.
 //! It never waits for anything but tmux: stopping processes runs beside it and reports by channel.
 
+mod dialogs;
 mod dry_run;
 mod handoff;
 mod kickoffs;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
+use self::dialogs::Dialogs;
 use self::dry_run::DryRun;
 pub use self::handoff::watched_folders;
 use self::kickoffs::Typed;
@@ -82,6 +84,7 @@ pub struct Engine {
     detectors: BTreeMap<String, Detector>,
     captured: BTreeMap<UnitName, Captured>,
     hearings: Hearings,
+    dialogs: Dialogs,
     world: Option<World>,
     outcomes: Sender<Event>,
     pending: Receiver<Event>,
@@ -151,6 +154,7 @@ impl Engine {
             detectors: BTreeMap::new(),
             captured: BTreeMap::new(),
             hearings: Hearings::new(),
+            dialogs: Dialogs::default(),
             world: None,
             outcomes,
             pending,

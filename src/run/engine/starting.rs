@@ -1,11 +1,16 @@
 //! Carries starts out: prepares the launch, opens the session, and tells the pids of what was opened.
 
+use regex::RegexBuilder;
+
 use super::{Engine, find_pane};
+use crate::backend::resume::{self, ResumeOutcome};
+use crate::backend::{Backend, ResumePlan};
 use crate::base::name::{PaneId, UnitName};
 use crate::base::now::Now;
 use crate::run::governance::kill;
 use crate::run::prepare::{self, Circumstances};
 use crate::run::units::{self, Member, Tag};
+use crate::screen::capture::Screen;
 use crate::supervise::action::What;
 use crate::supervise::event::{Event, StartOutcome};
 use crate::sys::process;
@@ -71,6 +76,7 @@ impl Engine {
     pub(super) fn start(&mut self, opening: &Opening, now: Now) -> Result<PaneId, StartOutcome> {
         let Opening { unit, attempt, fresh, fallback } = opening;
         let refused = |why: String| StartOutcome::Refused { why };
+        let fresh = *fresh || self.resume_was_refused(unit, now);
         let Some(member) = units::member(&self.config, unit) else {
             return Err(refused("it is not in the config any more".to_owned()));
         };
@@ -86,7 +92,7 @@ impl Engine {
             overrides: &self.overrides,
             phase: self.phase(),
             attempt: *attempt,
-            fresh: *fresh,
+            fresh,
             fallback: *fallback,
             start_id: uuid::Uuid::new_v4().to_string(),
             now,
@@ -113,6 +119,30 @@ impl Engine {
                 | TmuxError::Io { .. } => StartOutcome::Failed { why },
             }
         })
+    }
+
+    /// The last words of a start that was to resume say that its conversation is not to be had.
+    fn resume_was_refused(&mut self, unit: &UnitName, now: Now) -> bool {
+        let Some(agent) = self.config.agent(unit.as_str()) else { return false };
+        let backend = Backend::by_name(&self.config, &agent.backend);
+        let Some(pattern) = backend.resume_failed_re else { return false };
+        let record = self.store.launch(&agent.session, now).value;
+        if !record.is_some_and(|record| record.resumed) {
+            return false;
+        }
+        let stored = std::fs::read_to_string(self.store.conversation_id(unit)).unwrap_or_default();
+        let plan = ResumePlan::Resume { id: stored.trim().to_owned() };
+        let Some(pane) = self.panes_of(unit).into_iter().find(|pane| pane.dead) else {
+            return false;
+        };
+        let Ok(captures) = self.tmux.capture(&[pane.pane]) else { return false };
+        let refused = RegexBuilder::new(&pattern).multi_line(true).build().is_ok_and(|regex| {
+            captures.iter().any(|capture| regex.is_match(&Screen::parse(&capture.text).text()))
+        });
+        let outcome = ResumeOutcome { exited_after: None, refused };
+        let Some(note) = resume::fallback(&plan, outcome) else { return false };
+        self.log_unit(unit, What::Starting, &note);
+        true
     }
 
     /// The dead pane of the last attempt goes before the next one comes.

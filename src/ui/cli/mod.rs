@@ -24,6 +24,7 @@ mod replay;
 mod restart;
 mod schema;
 mod selftest;
+mod selftest_live;
 mod send;
 mod status;
 mod transcript;
@@ -165,7 +166,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Verb::Kill(args) => kill::kill(&args, &globals),
         Verb::Unkill(args) => kill::unkill(&args, &globals),
         Verb::Doctor(args) => doctor::run(args, &globals),
-        Verb::Selftest(args) => selftest::run(args, &globals),
+        Verb::Selftest(args) => selftest::run(&args, &globals),
         Verb::Init(args) => init::run(args, &globals),
         Verb::Completions(args) => completions::run(args, &globals),
         Verb::Man(args) => man::run(args, &globals),

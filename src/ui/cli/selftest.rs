@@ -1,6 +1,7 @@
-//! `ao selftest`: run the detectors over the recorded panes built into the binary.
+//! `ao selftest`: run the detectors over the recorded panes built into the binary, or over an installed CLI.
 //!
-//! No config and no tmux are needed, so it can run anywhere, first of all in a report of a bug.
+//! Without `--live` no config and no tmux are needed, so it can run anywhere, first of all in a report of a bug.
+//! With it the CLI itself is started behind a stub of the model: does ao still understand it after its update?
 
 use std::collections::BTreeMap;
 
@@ -16,9 +17,19 @@ use crate::ui::{cli::explain, exit};
 
 /// Run the detectors over the recorded panes built into the binary.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Start the installed CLI behind a stub of the model and walk it through its states.
+    #[arg(long)]
+    live: bool,
+    /// With `--live`: this backend only (default: every CLI that is installed).
+    #[arg(requires = "live")]
+    backend: Option<String>,
+}
 
-pub(crate) fn run(_args: Args, globals: &Globals) -> Result<u8, Failure> {
+pub(crate) fn run(args: &Args, globals: &Globals) -> Result<u8, Failure> {
+    if args.live {
+        return super::selftest_live::run(args.backend.as_deref(), globals);
+    }
     let mut detectors: BTreeMap<&str, Detector> = BTreeMap::new();
     for name in detect_preset::NAMES {
         detectors.insert(name, explain::preset_detector(name)?);
