@@ -283,6 +283,13 @@ fn again(unit: &mut Unit, cause: &str, now: Now, out: &mut Vec<Action>) {
     }
 }
 
+/// A probe that came back untyped after its window was over has lost its purpose.
+pub fn tidy(unit: &mut Unit) {
+    if !unit.is_limited() {
+        drop_probes(unit);
+    }
+}
+
 fn drop_probes(unit: &mut Unit) {
     unit.outbox
         .retain(|message| message.draft.origin != Origin::Probe || message.stage != Stage::Queued);
