@@ -55,6 +55,12 @@ pub fn read(
     {
         window.key.clear();
     }
+    // What looked beyond a text's help shows something else again: a probe will do.
+    if known.state != PaneState::Fatal
+        && let Some(window) = &mut unit.window
+    {
+        window.dead = false;
+    }
     observe(unit, &known, settings, now, out);
 }
 
