@@ -65,6 +65,7 @@ pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
             if let Some(found) = fleet.units.get_mut(unit) {
                 limit::probed(found, *message, outcome, now);
                 outbox::typed(found, *message, outcome, now, &mut out);
+                limit::tidy(found);
             }
         }
         Event::LimitRecalled { unit, window } => {

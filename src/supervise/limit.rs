@@ -55,6 +55,12 @@ pub fn read(
     {
         window.key.clear();
     }
+    // What looked beyond a text's help shows something else again: a probe will do.
+    if known.state != PaneState::Fatal
+        && let Some(window) = &mut unit.window
+    {
+        window.dead = false;
+    }
     observe(unit, &known, settings, now, out);
 }
 
@@ -280,6 +286,13 @@ fn again(unit: &mut Unit, cause: &str, now: Now, out: &mut Vec<Action>) {
         Life::Dead { .. } | Life::NotStarted => agent::start(unit, cause, now, out),
         Life::Starting { .. } | Life::Stopping { .. } | Life::Failed { .. } | Life::Done { .. } => {
         }
+    }
+}
+
+/// A probe that came back untyped after its window was over has lost its purpose.
+pub fn tidy(unit: &mut Unit) {
+    if !unit.is_limited() {
+        drop_probes(unit);
     }
 }
 

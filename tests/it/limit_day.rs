@@ -334,13 +334,13 @@ fn a_day_of_limits_takes_one_probe_a_window_and_account_and_no_restart() {
         day.ping(unit, PING);
     }
     day.until("12:50");
-    day.check(expect![[r#"
+    day.check(expect![[r"
         11:00:01 a1: 5-hour limit, until 2026-11-21 12:00:00 UTC (in 1 h 59 min)
         11:10:01 a2: 5-hour limit, until 2026-11-21 12:00:00 UTC (in 1 h 49 min)
         11:20:01 a3: usage limit, until 2026-11-21 12:00:00 UTC (in 1 h 39 min)
         11:20:01 b1: usage limit, until 2026-11-21 12:20:00 UTC (in 1 h 59 min)
         11:20:01 b2: 5-hour limit, until 2026-11-21 12:00:01 UTC (in 1 h 40 min)
-    "#]]);
+    "]]);
     day.sleep(40 * 60);
     day.pass(20);
     // Its banner names a second where those of the others name a minute: it is the first.
@@ -351,7 +351,7 @@ fn a_day_of_limits_takes_one_probe_a_window_and_account_and_no_restart() {
     day.works("b1", 90);
     day.works("b2", 120);
     day.until("14:22");
-    day.check(expect![[r#"
+    day.check(expect![[r"
         12:50:00 the machine sleeps
         13:30:00 the machine wakes
         13:30:01 b2: 5-hour limit is over, and its CLI has not gone on by itself yet
@@ -364,7 +364,7 @@ fn a_day_of_limits_takes_one_probe_a_window_and_account_and_no_restart() {
         13:30:31 b2: 5-hour limit over: it works again
         13:31:50 b1 is told: a review waits
         13:32:20 b2 is told: a review waits
-    "#]]);
+    "]]);
     day.until("15:01");
     assert_eq!([day.told("a1", PROBE), day.told("a2", PROBE), day.told("a3", PROBE)], [1, 0, 1]);
     day.works("a1", 90);
@@ -373,7 +373,7 @@ fn a_day_of_limits_takes_one_probe_a_window_and_account_and_no_restart() {
     day.works("a2", 100);
     day.works("a3", 100);
     day.until("15:06");
-    day.check(expect![[r#"
+    day.check(expect![[r"
         15:00:45 a1: probe 1 of the 5-hour limit
         15:00:45 a1 is told: Continue where you left off.
         15:01:11 a1: 5-hour limit over: the probe was answered
@@ -386,7 +386,7 @@ fn a_day_of_limits_takes_one_probe_a_window_and_account_and_no_restart() {
         15:02:30 a1 is told: a review waits
         15:03:05 a2 is told: a review waits
         15:03:05 a3 is told: a review waits
-    "#]]);
+    "]]);
     for unit in units {
         assert_eq!(day.told(unit, PING), 1, "{unit}");
         let window = day.fleet.units[&name(unit)].window.as_ref();
@@ -408,10 +408,10 @@ fn an_agent_that_dies_while_limited_is_started_at_the_end_and_no_crash_is_counte
     day.until("11:00");
     assert_eq!(day.starts.len(), 1, "left alone until its window ends");
     day.until("11:05");
-    day.check(expect![[r#"
+    day.check(expect![[r"
         09:10:01 a: 5-hour limit, until 2026-11-21 10:00:00 UTC (in 1 h 49 min)
         11:01:56 a: 5-hour limit over: the probe was answered
-    "#]]);
+    "]]);
     assert_eq!((day.starts.len(), day.typed.len()), (2, 0), "started instead of probed");
     let unit = &day.fleet.units[&name("a")];
     assert_eq!(unit.restarts.count(day.now().mono), 0);
@@ -442,7 +442,7 @@ fn the_old_banner_arms_nothing_and_a_new_one_does() {
 fn an_idle_agent_is_nudged_then_restarted_with_its_conversation_then_with_a_new_one() {
     let mut day = Day::new(&[("a", "one")]);
     day.until("12:30");
-    day.check(expect![[r#"
+    day.check(expect![[r"
         09:06:30 a: idle for 5 min without CPU: it is nudged
         09:06:30 a is told: You have been idle for a while. Continue with your task, or say in a last line WAITING-UNTIL: TIME (as ISO 8601) that you wait on purpose.
         09:16:30 a: idle for 10 min without CPU: restarted with its conversation
@@ -455,7 +455,7 @@ fn an_idle_agent_is_nudged_then_restarted_with_its_conversation_then_with_a_new_
         11:19:33 a stopped: idle for 1 h without CPU: restarted with a new conversation
         12:20:34 a: idle for 1 h without CPU: restarted with a new conversation
         12:20:34 a stopped: idle for 1 h without CPU: restarted with a new conversation
-    "#]]);
+    "]]);
     assert_eq!(
         day.fleet.units[&name("a")].restarts.count(day.now().mono),
         0,
@@ -495,7 +495,7 @@ fn an_overloaded_provider_is_asked_again_ever_more_rarely_and_nothing_is_restart
     (agent.state, agent.text) = (PaneState::Overloaded, "529 Overloaded".to_owned());
     agent.works_until = None;
     day.until("12:00");
-    day.check(expect![[r#"
+    day.check(expect![[r"
         09:12:01 a: its provider was overloaded: try 1, the next in 4 min
         09:12:01 a is told: Continue where you left off.
         09:16:01 a: its provider was overloaded: try 2, the next in 8 min
@@ -508,7 +508,7 @@ fn an_overloaded_provider_is_asked_again_ever_more_rarely_and_nothing_is_restart
         10:12:01 a is told: Continue where you left off.
         11:12:01 a: its provider was overloaded: try 6, the next in 1 h
         11:12:01 a is told: Continue where you left off.
-    "#]]);
+    "]]);
     assert_eq!(day.stops.len(), 0);
 }
 
@@ -529,11 +529,11 @@ fn a_limited_agent_goes_on_with_its_fallback_and_comes_back() {
     assert!(day.fleet.units[&name("a")].away.is_some());
     day.works("a", 50 * 60);
     day.until("10:20");
-    day.check(expect![[r#"
+    day.check(expect![[r"
         09:00:06 a: 5-hour limit, until 2026-11-21 09:00:00 UTC (in 59 min)
         09:00:06 a stopped: 5-hour limit: it goes on with its fallback
         10:01:45 a stopped: 5-hour limit over: back from its fallback
-    "#]]);
+    "]]);
     assert!(day.fleet.units[&name("a")].away.is_none());
     assert_eq!((day.starts.len(), day.told("a", PROBE)), (3, 0));
 }
