@@ -68,7 +68,7 @@ fn fleet(count: usize) -> (Fleet, Event) {
     let specs = units::specs(&config);
     let wanted: BTreeSet<_> = specs.iter().map(|spec| spec.name.clone()).collect();
     let mut fleet = Fleet::default();
-    let settings = units::settings(&config);
+    let settings = Box::new(units::settings(&config));
     decide(&mut fleet, &Event::Configured { units: specs, wanted, settings }, now());
     let mut panes = Vec::new();
     for (index, (name, unit)) in fleet.units.iter_mut().enumerate() {

@@ -56,11 +56,7 @@ fn now(mono: u64) -> Now {
 }
 
 fn configured(specs: &[UnitSpec], wanted: &[&str]) -> Event {
-    Event::Configured {
-        units: specs.to_vec(),
-        wanted: names(wanted),
-        settings: Settings::default(),
-    }
+    Event::Configured { units: specs.to_vec(), wanted: names(wanted), settings: Box::default() }
 }
 
 fn alive(unit: &str, pid: u32) -> (&str, Seen) {

@@ -193,7 +193,7 @@ impl Sim {
     fn configure(&mut self) {
         let units = self.world.specs.clone();
         let wanted = self.world.wanted_file.clone();
-        self.deliver(Event::Configured { units, wanted, settings: Settings::default() });
+        self.deliver(Event::Configured { units, wanted, settings: Box::default() });
     }
 
     fn look(&mut self) {

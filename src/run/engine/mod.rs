@@ -177,7 +177,7 @@ impl Engine {
 
     fn configure(&mut self, wanted: BTreeSet<UnitName>) {
         let units = units::specs(&self.config);
-        let settings = units::settings(&self.config);
+        let settings = Box::new(units::settings(&self.config));
         self.feed(Event::Configured { units, wanted, settings });
     }
 
