@@ -17,7 +17,7 @@
           root = ./.;
           fileset = lib.fileset.unions (
             [ ./Cargo.toml ./Cargo.lock ./clippy.toml ./rustfmt.toml ./ao ./src ./tests ]
-            ++ map lib.fileset.maybeMissing [ ./benches ./build.rs ./prompts ./schema ./docs ./agents.example.toml ./README.md ]
+            ++ map lib.fileset.maybeMissing [ ./benches ./build.rs ./prompts ./policies ./schema ./docs ./agents.example.toml ./README.md ]
           );
         };
         cargoLock.lockFile = ./Cargo.lock;

@@ -10,6 +10,11 @@ use ao::backend::detect_preset;
 use ao::base::name::PaneId;
 use ao::base::now::{Mono, Now};
 use ao::config;
+use ao::govern::action::{Ask, Micros};
+use ao::govern::attribute::{Attribute, Attributes, Source, Value};
+use ao::govern::class::Class;
+use ao::govern::policy::{Known, Set, Situation, Usage};
+use ao::govern::trust::Level;
 use ao::limits;
 use ao::run::units;
 use ao::screen::capture::Screen;
@@ -68,7 +73,7 @@ fn fleet(count: usize) -> (Fleet, Event) {
     let specs = units::specs(&config);
     let wanted: BTreeSet<_> = specs.iter().map(|spec| spec.name.clone()).collect();
     let mut fleet = Fleet::default();
-    let settings = Box::new(units::settings(&config));
+    let settings = units::settings(&config);
     decide(&mut fleet, &Event::Configured { units: specs, wanted, settings }, now());
     let mut panes = Vec::new();
     for (index, (name, unit)) in fleet.units.iter_mut().enumerate() {
@@ -122,7 +127,6 @@ const SESSIONS: [(&str, &str); 2] = [
     ),
     ("codex", include_str!("../tests/corpus/transcripts/codex/rollout-exec-tool-call.jsonl")),
 ];
-
 fn transcripts(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("transcript");
     for (name, text) in SESSIONS {
@@ -154,5 +158,59 @@ fn transcripts(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, screens, decisions, banners, configs, transcripts);
+/// 1,000 rules with a condition each, of which 10 are about the act.
+fn policies(criterion: &mut Criterion) {
+    let rules = (0..1_000).map(|index| {
+        let action =
+            if index % 100 == 0 { "deploy.run".to_owned() } else { format!("x{index}.do") };
+        format!(
+            "  - {{ name: r{index}, scope: {{ actions: [{action}], agents: ['dep*'] }}, effect: permit, when: {{ condition: context.test_coverage > 80 && context.cost_delta < 5.0 }} }}\n"
+        )
+    });
+    let text = format!("policies:\n{}", rules.collect::<String>());
+    let files = [("p.yaml", text.as_str())];
+    let set = Set::load(&files, &Known::default()).expect("it is good").set;
+    let ask = Ask {
+        org: "local".into(),
+        agent: "deployer".into(),
+        action_type: "deploy.run".into(),
+        resource: "staging".into(),
+        context: serde_json::Map::new(),
+        cost: Micros(0),
+        claimed_risk: None,
+        session_id: None,
+        parent_action_id: None,
+        depth: 0,
+        correlation_id: None,
+    };
+    let fact = |value| Attribute { value, source: Source::Verified };
+    let usage = Usage::default();
+    for (name, coverage) in [("all 10 hold", 85), ("none of 10 holds", 75)] {
+        let attributes = Attributes::from([
+            ("context.test_coverage".to_owned(), fact(Value::Int(coverage))),
+            ("context.cost_delta".to_owned(), fact(Value::Float(4.5))),
+        ]);
+        let situation = Situation {
+            class: Class::Across,
+            trust: Level::L2,
+            project: "p",
+            attributes: &attributes,
+            used: &usage,
+            now: now().wall,
+            zone: chrono_tz::UTC,
+        };
+        criterion.bench_function(&format!("policy: 1,000 rules, 10 match, {name}"), |bencher| {
+            bencher.iter(|| set.evaluate(black_box(&ask), &situation));
+        });
+    }
+    let bytes = set.encode();
+    criterion.bench_function("policy: decode 1,000 stored rules", |bencher| {
+        bencher.iter(|| Set::decode(black_box(&bytes)));
+    });
+    criterion.bench_function("policy: digest of 1,000 rules' text", |bencher| {
+        bencher.iter(|| ao::govern::policy::digest(black_box(&files)));
+    });
+}
+
+criterion_group!(benches, screens, decisions, banners, configs, transcripts, policies);
 criterion_main!(benches);

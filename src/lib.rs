@@ -34,5 +34,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Runs the command line: arguments in (program name first), exit code out.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    ui::cli::run(args)
+    let args: Vec<OsString> = args.into_iter().collect();
+    // A CLI waits for each of its hooks: no parser, no config, no log.
+    ui::cli::quick(&args).unwrap_or_else(|| ui::cli::run(args))
 }

@@ -21,7 +21,7 @@ pub const EXIT_NO_START: i32 = 78;
 pub const KICKOFF_ARGUMENT_BYTES_MAX: usize = 100 * 1024;
 
 /// The slots of launch templates, for checks and messages.
-pub const SLOTS: [&str; 15] = [
+pub const SLOTS: [&str; 16] = [
     "ao",
     "bin",
     "dir",
@@ -37,6 +37,7 @@ pub const SLOTS: [&str; 15] = [
     "server",
     "session",
     "session_id_flag",
+    "settings_flag",
 ];
 
 /// Variables of the caller that every agent may see. No key, token or harness variable is among them.
@@ -82,6 +83,8 @@ pub struct LaunchInput<'a> {
     pub kickoff_file: Option<&'a Path>,
     pub kickoff_bytes: usize,
     pub resume: &'a ResumePlan,
+    /// A piece of shell that makes the CLI tell about itself; empty for one that cannot.
+    pub settings_flag: &'a str,
     /// The running `ao` program.
     pub ao: &'a Path,
     /// A UUID of this very start.
@@ -295,6 +298,7 @@ impl<'a> Slots<'a> {
         Ok(vec![
             self.bin()?,
             self.flags()?,
+            self.input.settings_flag.to_owned(),
             self.model_flag()?,
             self.remote_control_flag()?,
             self.conversation_flag()?,
@@ -313,6 +317,7 @@ impl<'a> Slots<'a> {
             "model_flag" => Some(Value::Shell(&model)),
             "remote_control_flag" => Some(Value::Shell(&remote)),
             "resume_flag" | "session_id_flag" => Some(Value::Shell(&conversation)),
+            "settings_flag" => Some(Value::Shell(self.input.settings_flag)),
             text => self.text(text).map(Value::Text),
         })
         .map(|line| line.trim().to_owned())

@@ -20,6 +20,7 @@ struct Case {
     resume: ResumePlan,
     base_env: BTreeMap<String, String>,
     agent_env: BTreeMap<String, String>,
+    settings_flag: &'static str,
 }
 
 impl Case {
@@ -34,6 +35,7 @@ impl Case {
             resume: ResumePlan::Plain,
             base_env: BTreeMap::new(),
             agent_env: BTreeMap::new(),
+            settings_flag: "",
         }
     }
 
@@ -51,6 +53,7 @@ impl Case {
                 kickoff_file: self.kickoff.as_deref(),
                 kickoff_bytes: self.kickoff_bytes,
                 resume: &self.resume,
+                settings_flag: self.settings_flag,
                 ao: Path::new("/opt/a o/ao"),
                 start_id: "11111111-2222",
                 base_env: &self.base_env,
@@ -314,4 +317,22 @@ proptest! {
         case.section.model_flag = Some(template);
         prop_assert_eq!(arguments(&case), vec![expected]);
     }
+}
+
+#[test]
+fn the_settings_flag_stands_beside_the_flags_or_where_a_template_wants_it() {
+    let mut case = Case::of(Some("claude"), BackendSection::default());
+    case.settings_flag = "--settings '/state dir/s.json'";
+    let script = case.script();
+    assert!(script.contains("--dangerously-skip-permissions --settings '/state dir/s.json' "));
+    let section = BackendSection {
+        bin: Some("run {settings_flag} {name}".into()),
+        prompt_delivery: Some(PromptDelivery::Exec),
+        ..BackendSection::default()
+    };
+    let mut case = Case::of(None, section);
+    case.settings_flag = "--settings s.json";
+    assert!(case.script().ends_with("exec run --settings s.json builder"), "{}", case.script());
+    case.settings_flag = "";
+    assert!(case.script().ends_with("exec run builder"), "{}", case.script());
 }

@@ -6,5 +6,6 @@ pub mod money;
 pub mod name;
 pub mod now;
 pub mod quote;
+pub mod redact;
 pub mod suggest;
 pub mod template;

@@ -96,6 +96,7 @@ fn agent(agent: &Agent) -> Value {
         "prompt_file": prompt_file,
         "log_signature": agent.log_signature,
         "account": agent.account,
+        "hooks": agent.hooks,
         "on_limit": agent.on_limit.as_ref().map(|on_limit| json!({
             "backend": on_limit.backend,
             "model": on_limit.model,

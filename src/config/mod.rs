@@ -6,6 +6,7 @@
 
 pub mod diagnostic;
 pub mod document;
+pub mod governance;
 mod pattern;
 mod raw;
 pub mod reference;
@@ -18,6 +19,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::name::{SessionName, UnitName};
+pub use governance::{AgentBounds, Governance};
+pub(crate) use raw::lapse::parse as parse_duration;
 pub use resolve::backend::LAUNCH_SLOTS;
 pub use resolve::sequence::KICKOFF_SLOTS;
 pub use resolve::{LIMIT_PROBE_TEXT, PRESETS, STALL_NUDGE_TEXT, parse, parse_backend};
@@ -43,6 +46,7 @@ pub struct Config {
     /// As written; a name used by an agent but absent here is a preset's name.
     pub backends: BTreeMap<String, BackendSection>,
     pub sequence: Option<Sequence>,
+    pub governance: Governance,
 }
 
 /// `[watchdog]`: cadences and bounds of the supervisor.
@@ -129,6 +133,9 @@ pub struct Agent {
     pub prompt: Prompt,
     pub log_signature: Option<String>,
     pub account: Option<String>,
+    pub bounds: AgentBounds,
+    /// Its CLI is given hooks that tell about it.
+    pub hooks: bool,
     pub on_limit: Option<OnLimit>,
     pub env: BTreeMap<String, String>,
 }
@@ -215,6 +222,22 @@ pub struct PhaseStep {
     pub status: String,
     /// Model per role, for this phase only.
     pub models: BTreeMap<String, String>,
+}
+
+impl Agent {
+    /// The agent as it runs while a usage limit lasts; itself when it has no fallback.
+    #[must_use]
+    pub fn on_fallback(&self) -> Self {
+        let mut other = self.clone();
+        let Some(on_limit) = &self.on_limit else { return other };
+        if let Some(backend) = on_limit.backend.as_ref().filter(|name| **name != self.backend) {
+            other.backend.clone_from(backend);
+            // A model of another backend means nothing here.
+            other.model = None;
+        }
+        other.model = on_limit.model.clone().or(other.model);
+        other
+    }
 }
 
 impl Config {

@@ -6,9 +6,9 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use super::raw::sections::{
-    AgentSection, DefaultsSection, GovernanceSection, HandoffSection, LoopSection, NotifySection,
-    OnCompleteSection, PhaseSection, RawBackend, Root, ServiceSection, TmuxSection, WakeSection,
-    WatchdogSection,
+    AgentSection, BudgetSection, DefaultsSection, GovernanceSection, HandoffSection, LoopSection,
+    NotifySection, OnCompleteSection, PhaseSection, RawBackend, Root, ServiceSection, TmuxSection,
+    WakeSection, WatchdogSection,
 };
 use super::raw::{Absent, Section};
 use super::section::detect::Rule;
@@ -28,6 +28,7 @@ pub fn table() -> String {
     rows::<TmuxSection>(&mut out);
     rows::<NotifySection>(&mut out);
     rows::<GovernanceSection>(&mut out);
+    rows::<BudgetSection>(&mut out);
     rows::<RawBackend>(&mut out);
     rule_rows(&mut out);
     rows::<AgentSection>(&mut out);

@@ -7,7 +7,23 @@
 //! [`Verdict`]: verdict::Verdict
 
 pub mod action;
+pub mod answer;
+pub mod approval;
+pub mod assess;
 pub mod attribute;
+pub mod audit;
+pub mod bounds;
+pub mod budget;
 pub mod class;
+pub mod classes;
+pub mod conduct;
+pub mod declared;
+pub mod glob;
+pub mod judge;
+pub mod kill;
+pub mod lineage;
+pub mod payload;
+pub mod policy;
+pub mod shell;
 pub mod trust;
 pub mod verdict;

@@ -6,8 +6,12 @@ use serde::Serialize;
 use super::status;
 use crate::base::human;
 use crate::base::now::Now;
+use crate::limits::window::Phase;
 use crate::screen::Evidence;
+use crate::supervise::outbox::Origin;
+use crate::supervise::stall::{self, Rung, Verdict};
 use crate::supervise::state::{Care, Fleet, Life, Pause, Sight, Unit, UnitKind};
+use crate::supervise::{limit, waking};
 
 /// `ao explain NAME --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,6 +30,14 @@ pub struct Explanation {
     pub restarts: u32,
     pub restarts_last_hour: u32,
     pub restarts_allowed_per_hour: u32,
+    /// The usage limit that is waited out, or the one that was over last.
+    pub limit: Option<LimitView>,
+    /// How it stands with a stall.
+    pub stall: String,
+    /// When its next wake is due.
+    pub next_wake: Option<String>,
+    /// Messages that wait for it; `ao queue` shows them.
+    pub queued: usize,
     /// What follows, and when.
     pub next: String,
     /// The phase it was started on, where it is a loop agent.
@@ -34,6 +46,19 @@ pub struct Explanation {
     pub held: Vec<String>,
     /// The newest lines of the event log about it, oldest first.
     pub history: Vec<String>,
+}
+
+/// One usage-limit window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LimitView {
+    pub what: String,
+    /// `quiet`, `probed`, `over`, or `waited out on the fallback`.
+    pub phase: String,
+    pub since: String,
+    pub until: String,
+    pub probes: u32,
+    /// What its screen said.
+    pub banner: String,
 }
 
 /// Explains one unit.
@@ -51,6 +76,10 @@ pub fn explain(fleet: &Fleet, unit: &Unit, history: Vec<String>, now: Now) -> Ex
         restarts: unit.restarts_total,
         restarts_last_hour: unit.restarts.count(now.mono),
         restarts_allowed_per_hour: unit.spec.max_restarts,
+        limit: limit_view(unit),
+        stall: stall_words(fleet, unit, now),
+        next_wake: waking::next(unit).map(time),
+        queued: unit.outbox.len(),
         next: next(fleet, unit, now),
         held: super::queue::waiting(fleet, now)
             .into_iter()
@@ -70,6 +99,9 @@ fn next(fleet: &Fleet, unit: &Unit, now: Now) -> String {
         return "nothing: another session has its name; close that one, then `ao up`".to_owned();
     }
     let name = &unit.spec.name;
+    if let Some(words) = of_limit(fleet, unit, now) {
+        return words;
+    }
     match &unit.life {
         Life::NotStarted if unit.pause == Some(Pause::Finished) => {
             "nothing: every phase is done; a phase added to the config resumes it".to_owned()
@@ -94,11 +126,104 @@ fn next(fleet: &Fleet, unit: &Unit, now: Now) -> String {
         Life::Dead { restart_at: None, .. } => {
             format!("nothing: it is not healed; `ao up {name}` starts it")
         }
-        Life::Running { .. } => running(unit),
+        Life::Running { .. } => running(fleet, unit, now),
     }
 }
 
-fn running(unit: &Unit) -> String {
+/// What follows from its usage limit.
+fn of_limit(fleet: &Fleet, unit: &Unit, now: Now) -> Option<String> {
+    if let Some(window) = &unit.away {
+        let at = window.due(&fleet.settings.window());
+        return Some(format!(
+            "back from its fallback once it is idle, not before {}",
+            moment(at, now)
+        ));
+    }
+    let window = unit.window.as_ref().filter(|window| window.is_open())?;
+    if !unit.healed() {
+        return Some("nothing: it is limited and runs unsupervised".to_owned());
+    }
+    let deed = if window.dead { "it is started again" } else { "one probe" };
+    if let Phase::Probed { at } = window.phase {
+        let waits = unit.outbox.iter().any(|message| message.draft.origin == Origin::Probe);
+        return Some(if waits {
+            "the probe is typed as soon as it can be; see `ao queue`".to_owned()
+        } else {
+            format!("the probe of {} is judged by what its screen shows", time(at))
+        });
+    }
+    let leaves = limit::leaves(fleet, now.wall);
+    Some(match leaves.iter().find(|(name, _, _)| *name == unit.spec.name) {
+        Some((_, at, true)) => {
+            format!("{deed} at {}, as its account works again", moment(*at, now))
+        }
+        Some((_, at, false)) => format!("{deed} at {}", moment(*at, now)),
+        None => {
+            let at = window.due(&fleet.settings.window());
+            format!(
+                "{deed} after the first of its account was probed, not before {}",
+                moment(at, now)
+            )
+        }
+    })
+}
+
+fn moment(at: DateTime<Utc>, now: Now) -> String {
+    match (at - now.wall).to_std() {
+        Ok(left) if !left.is_zero() => format!("{} (in {})", time(at), human::duration(left)),
+        Ok(_) | Err(_) => format!("{} (now)", time(at)),
+    }
+}
+
+fn limit_view(unit: &Unit) -> Option<LimitView> {
+    let window = unit.away.as_ref().or(unit.window.as_ref())?;
+    let phase = match window.phase {
+        _ if unit.away.is_some() => "waited out on the fallback",
+        Phase::Quiet => "quiet",
+        Phase::Probed { .. } => "probed",
+        Phase::Released { .. } => "over",
+    };
+    Some(LimitView {
+        what: window.scope.words(),
+        phase: phase.to_owned(),
+        since: time(window.since),
+        until: time(window.until),
+        probes: window.probes,
+        banner: window.source_line.clone(),
+    })
+}
+
+fn stall_words(fleet: &Fleet, unit: &Unit, now: Now) -> String {
+    match stall::verdict(unit, fleet.settings.stall_grace, now) {
+        Verdict::Spared(why) => format!("not judged: {why}"),
+        Verdict::Deferred(until) => {
+            format!("deferred by its own word until {}", moment(until, now))
+        }
+        Verdict::Patient { idle, patience, .. } => {
+            format!("idle for {} of {}", human::duration(idle), human::duration(patience))
+        }
+        Verdict::Unproven { idle } => format!(
+            "idle for {}, but its processes work, printed lately, or were not looked at long enough",
+            human::duration(idle)
+        ),
+        Verdict::Stalled { idle } => format!("stalled: idle for {}", human::duration(idle)),
+    }
+}
+
+fn running(fleet: &Fleet, unit: &Unit, now: Now) -> String {
+    if let Some(at) = unit.overload.retry_at.filter(|_| unit.healed()) {
+        let left = human::duration(at.since(now.mono));
+        return format!("its provider was overloaded: it is asked to go on in {left}");
+    }
+    if let Verdict::Patient { at, .. } = stall::verdict(unit, fleet.settings.stall_grace, now) {
+        let deed = match unit.stall.rung {
+            Rung::Calm => "it is nudged",
+            Rung::Nudged => "it is restarted with its conversation",
+            Rung::Resumed | Rung::Fresh => "it is restarted with a new conversation",
+        };
+        let left = human::duration(at.since(now.mono));
+        return format!("if nothing moves, {deed} in {left}; if it dies it is started again");
+    }
     if !unit.healed() {
         return "nothing: it runs unsupervised".to_owned();
     }

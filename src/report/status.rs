@@ -100,6 +100,12 @@ pub struct UnitStatus {
     pub config_changed: bool,
     /// Something only a person can do.
     pub needs_person: bool,
+    /// A usage limit is waited out until then; not probed before.
+    pub limited_until: Option<String>,
+    /// It runs on its `on_limit` for as long as the limit of its own backend lasts.
+    pub on_fallback: bool,
+    /// Messages that wait until it can read them.
+    pub queued: usize,
     pub last_event: Option<String>,
     pub last_event_at: Option<String>,
     /// What the agent's transcript says; `null`: it has none that is known.
@@ -217,6 +223,16 @@ enum Of<'a> {
 }
 
 fn unit(unit: Option<&Unit>, of: Of<'_>, now: Now) -> UnitStatus {
+    let fallback = match of {
+        Of::Agent(agent) if unit.is_some_and(|unit| unit.away.is_some()) => agent.on_fallback(),
+        Of::Agent(agent) => agent.clone(),
+        Of::Service(..) | Of::Removed(_) => return unit_of(unit, of, None, now),
+    };
+    unit_of(unit, of, Some(&fallback), now)
+}
+
+/// `runs`: the agent as it runs now.
+fn unit_of(unit: Option<&Unit>, of: Of<'_>, runs: Option<&Agent>, now: Now) -> UnitStatus {
     let (name, session, kind, backend, model, watch, enabled) = match of {
         Of::Agent(agent) => (
             agent.name.to_string(),
@@ -226,8 +242,8 @@ fn unit(unit: Option<&Unit>, of: Of<'_>, now: Now) -> UnitStatus {
                 Kind::Persistent => "persistent",
                 Kind::Task => "task",
             },
-            Some(agent.backend.clone()),
-            agent.model.clone(),
+            runs.map(|agent| agent.backend.clone()),
+            runs.and_then(|agent| agent.model.clone()),
             match agent.watch {
                 Watch::None => "none",
                 Watch::Heal => "heal",
@@ -266,6 +282,9 @@ fn unit(unit: Option<&Unit>, of: Of<'_>, now: Now) -> UnitStatus {
         )
         | None => (None, None),
     };
+    let away = unit.is_some_and(|unit| unit.away.is_some());
+    let window = unit.and_then(|unit| unit.away.as_ref().or(unit.window.as_ref()));
+    let window = window.filter(|window| window.is_open());
     let last = unit.and_then(|unit| unit.last.as_ref());
     let foreign = unit.is_some_and(|unit| unit.foreign);
     UnitStatus {
@@ -283,6 +302,9 @@ fn unit(unit: Option<&Unit>, of: Of<'_>, now: Now) -> UnitStatus {
         restarts: unit.map_or(0, |unit| unit.restarts_total),
         config_changed: unit.is_some_and(Unit::config_changed),
         needs_person: foreign || matches!(state, "waiting" | "failed" | "fatal"),
+        limited_until: window.map(|window| time(window.until)),
+        on_fallback: away,
+        queued: unit.map_or(0, |unit| unit.outbox.len()),
         last_event: last.map(|note| note.what.clone()),
         last_event_at: last.map(|note| time(note.at)),
         usage: None,
@@ -301,6 +323,7 @@ pub fn state(unit: &Unit) -> (&'static str, Option<DateTime<Utc>>) {
             (None, UnitKind::Agent | UnitKind::Task) => ("starting", Some(*since_wall)),
         },
         Life::Stopping { .. } => ("stopping", None),
+        Life::Dead { since, .. } if unit.is_limited() => ("limited", Some(*since)),
         Life::Dead { since, .. } => ("dead", Some(*since)),
         Life::Failed { since, .. } => ("failed", Some(*since)),
         Life::Done { since } => ("done", Some(*since)),

@@ -2,14 +2,19 @@
 
 pub mod deliver;
 pub mod demo_agent;
+pub mod dry_run;
 pub mod engine;
+pub mod governance;
+pub mod hook;
 pub mod journal;
 pub mod log;
 pub mod notify;
+pub mod policies;
 pub mod prepare;
 pub mod project;
 pub mod recorder;
 pub mod request;
+pub mod sensors;
 pub mod sight;
 pub mod store;
 pub mod survey;

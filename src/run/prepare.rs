@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::sensors;
 use super::store::{LaunchRecord, Store, TypedPrompt};
-use super::units::{self, Member, Tag};
+use super::units::{Member, Tag};
 use crate::backend::Backend;
 use crate::backend::launch::{self, LaunchInput};
 use crate::backend::resume::{self, ResumePlan};
@@ -92,6 +93,8 @@ pub enum PrepareError {
     Compose(#[source] compose::ComposeError),
     #[error("cannot build its launch line")]
     Launch(#[source] launch::LaunchError),
+    #[error("cannot write the settings of its CLI")]
+    Settings(#[source] file::FileError),
     #[error("cannot write its prompt")]
     Write(#[source] file::FileError),
 }
@@ -108,7 +111,7 @@ fn prepare_agent(agent: &Agent, with: &Circumstances<'_>) -> Result<Prepared, Pr
     if !agent.dir.is_dir() {
         return Err(PrepareError::Folder(agent.dir.clone()));
     }
-    let other = with.fallback.then(|| units::on_fallback(agent));
+    let other = with.fallback.then(|| agent.on_fallback());
     let elsewhere = other.as_ref().is_some_and(|other| other.backend != agent.backend);
     let agent = other.as_ref().unwrap_or(agent);
     let key = Overrides::key(&agent.name);
@@ -137,6 +140,8 @@ fn prepare_agent(agent: &Agent, with: &Circumstances<'_>) -> Result<Prepared, Pr
         file::replace_volatile(&kickoff, text.as_bytes(), 0o600).map_err(PrepareError::Write)?;
     }
     let plan = conversation(agent, &backend, elsewhere, with)?;
+    let mut installed =
+        sensors::install(agent, &backend, with.store, with.ao).map_err(PrepareError::Settings)?;
 
     let recorded = with.store.launch(&agent.session, with.now).value;
     let base_env = recorded
@@ -152,13 +157,16 @@ fn prepare_agent(agent: &Agent, with: &Circumstances<'_>) -> Result<Prepared, Pr
         kickoff_file: prompt.is_some().then_some(kickoff.as_path()),
         kickoff_bytes: prompt.as_ref().map_or(0, String::len),
         resume: &plan,
+        settings_flag: installed.flag(),
         ao: with.ao,
         start_id: &with.start_id,
         base_env: &base_env,
         project_env: &with.config.env,
         agent_env: &agent.env,
     };
-    let launch = launch::plan(&backend, &input).map_err(PrepareError::Launch)?;
+    let mut launch = launch::plan(&backend, &input).map_err(PrepareError::Launch)?;
+    let follows = agent.resume && backend.supports_resume && !elsewhere;
+    let sensing = sensors::apply(&mut installed, &mut launch, &with.store.state(), follows);
     Ok(Prepared {
         spec: SessionSpec {
             session: agent.session.clone(),
@@ -185,8 +193,9 @@ fn prepare_agent(agent: &Agent, with: &Circumstances<'_>) -> Result<Prepared, Pr
                 TypedPrompt::None
             },
             environment: base_env,
+            sensing,
         },
-        notes: launch.note.into_iter().collect(),
+        notes: launch.note.into_iter().chain(installed.note).collect(),
     })
 }
 
@@ -227,6 +236,7 @@ fn prepare_service(service: &Service, with: &Circumstances<'_>) -> Result<Prepar
             resumed: false,
             prompt: TypedPrompt::None,
             environment: base_env,
+            sensing: None,
         },
         notes: Vec::new(),
     })

@@ -102,6 +102,7 @@ impl Project {
             environment,
             overrides,
             heartbeat,
+            dry_run: false,
         })?;
         Ok(engine)
     }
@@ -159,12 +160,24 @@ impl Project {
         copy().map_err(|cause| ProjectError::Pin { path: bin.clone(), cause })
     }
 
-    /// Removes copies of the program that are not this one; running processes keep theirs.
+    /// The programs that hooks of agents call, which may be older ones than this.
+    fn hook_programs(&self) -> Vec<PathBuf> {
+        let agents = self.config.agents.iter();
+        let records = agents.filter_map(|agent| {
+            self.store.launch(&agent.session, clock::now()).value?.sensing?.program
+        });
+        records.collect()
+    }
+
+    /// Removes copies of the program that are not this one and that no agent's hooks call; running
+    /// processes keep theirs.
     pub fn drop_old_pins(&self, kept: &Path) {
         let bin = self.store.state().join("bin");
         let Ok(entries) = std::fs::read_dir(&bin) else { return };
+        let in_use = self.hook_programs();
         for entry in entries.flatten() {
-            if !kept.starts_with(entry.path()) {
+            let used = in_use.iter().any(|program| program.starts_with(entry.path()));
+            if !used && !kept.starts_with(entry.path()) {
                 drop(std::fs::remove_dir_all(entry.path()));
             }
         }

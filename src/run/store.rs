@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::name::{SessionName, UnitName};
 use crate::base::now::Now;
 use crate::config::Config;
+use crate::sense::Cli;
 use crate::supervise::state::{FLEET_VERSION, Fleet, ServerId};
 use crate::sys::file::{self, FileError};
 
@@ -76,6 +77,21 @@ pub struct LaunchRecord {
     pub prompt: TypedPrompt,
     /// The environment every later start gets again.
     pub environment: BTreeMap<String, String>,
+    /// How its CLI tells about itself, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensing: Option<Sensing>,
+}
+
+/// How the CLI of one start tells about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sensing {
+    pub cli: Cli,
+    /// The program its hooks call; `None` when it has no hooks of ours.
+    pub program: Option<PathBuf>,
+    /// Where Claude Code keeps its session files.
+    pub config_dir: Option<PathBuf>,
+    /// The stored conversation id follows what the CLI tells.
+    pub follows: bool,
 }
 
 /// How far a first prompt that is typed has come.
@@ -119,7 +135,7 @@ impl Store {
     /// Makes the folders, readable by the user alone.
     pub fn prepare(&self) -> Result<(), StoreError> {
         use std::os::unix::fs::DirBuilderExt as _;
-        for path in [self.log_dir.clone(), self.state(), self.requests()] {
+        for path in [self.log_dir.clone(), self.state(), self.requests(), self.spool()] {
             std::fs::DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
@@ -144,6 +160,16 @@ impl Store {
 
     pub fn requests(&self) -> PathBuf {
         self.state().join("requests")
+    }
+
+    /// Where hooks write, one file an agent.
+    pub fn spool(&self) -> PathBuf {
+        self.state().join("spool")
+    }
+
+    /// The settings file of ours that an agent's CLI is started with.
+    pub fn settings(&self, session: &SessionName, extension: &str) -> PathBuf {
+        self.state().join(format!("settings-{session}.{extension}"))
     }
 
     pub fn notices(&self) -> PathBuf {

@@ -40,7 +40,7 @@ pub fn survey(project: &Project) -> Survey {
     let configured = Event::Configured {
         units: units::specs(&project.config),
         wanted,
-        settings: Box::new(units::settings(&project.config)),
+        settings: units::settings(&project.config),
     };
     decide(&mut fleet, &configured, now);
     fleet.config_problem = problem.filter(|_| watchdog_pid.is_some());

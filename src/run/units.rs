@@ -70,8 +70,8 @@ pub fn settings(config: &Config) -> Settings {
     let sequence = config.sequence.as_ref().map(|sequence| sequence_settings(config, sequence));
     let handoff = sequence.as_ref().and_then(|sequence| handoff_watch(config, sequence));
     Settings {
-        sequence,
-        handoff,
+        sequence: sequence.map(Box::new),
+        handoff: handoff.map(Box::new),
         zone: clock::zone().name().to_owned(),
         limit_probe_fallback: watchdog.limit_probe_fallback,
         limit_reset_slack: watchdog.limit_reset_slack,
@@ -82,22 +82,9 @@ pub fn settings(config: &Config) -> Settings {
     }
 }
 
-/// The agent as it runs on its fallback; itself when it has none.
-pub fn on_fallback(agent: &Agent) -> Agent {
-    let mut other = agent.clone();
-    let Some(on_limit) = &agent.on_limit else { return other };
-    if let Some(backend) = on_limit.backend.as_ref().filter(|name| **name != agent.backend) {
-        other.backend.clone_from(backend);
-        // A model of another backend means nothing here.
-        other.model = None;
-    }
-    other.model = on_limit.model.clone().or(other.model);
-    other
-}
-
 fn habits(config: &Config, agent: &Agent, backend: &Backend) -> Habits {
     let fallback = agent.on_limit.as_ref().map(|_| {
-        let other = on_fallback(agent);
+        let other = agent.on_fallback();
         let account = Backend::by_name(config, &other.backend).account;
         // Another model of the same account has limits of its own.
         if other.backend == agent.backend { format!("{account} (fallback)") } else { account }

@@ -54,6 +54,7 @@ enum Wake {
     Handoff,
     /// A look at them is over.
     Looked,
+    Heard,
     Stopped,
 }
 
@@ -149,6 +150,11 @@ impl Loop {
             Ok(watch) => files.push(watch),
             Err(error) => tracing::warn!(%error, "the config is looked at each signal tick only"),
         }
+        let heard = sender.clone();
+        match FileWatch::folder(&project.store.spool(), move || drop(heard.send(Wake::Heard))) {
+            Ok(watch) => files.push(watch),
+            Err(error) => tracing::warn!(%error, "hooks are heard at each glance only"),
+        }
         let mut requests_every = REQUESTS_UNWATCHED;
         match FileWatch::folder(&project.store.requests(), move || drop(sender.send(Wake::Request)))
         {
@@ -207,6 +213,7 @@ impl Loop {
         self.engine.take_outcomes();
         self.engine.take_kickoffs();
         self.engine.take_handoff();
+        self.engine.hear();
         if now >= self.signal_at {
             self.signal_at = now.plus(self.engine.config.watchdog.signal_interval);
             self.reload();
@@ -266,7 +273,7 @@ impl Loop {
                 Wake::Config => self.reload(),
                 Wake::Request => self.requests_at = now,
                 Wake::Handoff => self.engine.look_at_handoff(),
-                Wake::Looked | Wake::Stopped => {}
+                Wake::Looked | Wake::Heard | Wake::Stopped => {}
             }
             wake = self.wakes.try_recv().ok();
         }

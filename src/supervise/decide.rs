@@ -31,7 +31,7 @@ pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
     let mut out = Vec::new();
     match event {
         Event::Configured { units, wanted, settings } => {
-            fleet.settings = (**settings).clone();
+            fleet.settings = settings.clone();
             configured(fleet, units, wanted, &mut out);
             sequence::configured(fleet, &mut out);
         }

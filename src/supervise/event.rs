@@ -23,7 +23,7 @@ pub struct RequestId(pub String);
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Event {
     /// The config was read and is in force; `wanted` is what people asked to run.
-    Configured { units: Vec<UnitSpec>, wanted: BTreeSet<UnitName>, settings: Box<Settings> },
+    Configured { units: Vec<UnitSpec>, wanted: BTreeSet<UnitName>, settings: Settings },
     /// The newest config does not load; the last good one stays in force.
     ConfigBroken { problem: String },
     /// One look at tmux succeeded.

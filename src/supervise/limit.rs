@@ -24,6 +24,7 @@ use super::state::{Fleet, Known, Life, Sight, Then, Unit, UnitKind};
 use crate::base::human;
 use crate::base::name::UnitName;
 use crate::base::now::{Mono, Now, millis};
+use crate::limits::Scope;
 use crate::limits::account::{self, AgentWindow, Turn};
 use crate::limits::window::{self, Phase, VERDICT, Window};
 use crate::screen::PaneState;
@@ -121,13 +122,24 @@ fn unproven(
 
 /// Its process ended. Answers whether it is to stay down for its limit.
 pub fn died(unit: &mut Unit, settings: &Settings, now: Now, out: &mut Vec<Action>) -> bool {
-    step(unit, window::Event::Died, settings, now, out);
+    if !shows_old(unit) {
+        step(unit, window::Event::Died, settings, now, out);
+    }
     unit.is_limited()
 }
 
 /// A new process runs.
 pub fn started(unit: &mut Unit, settings: &Settings, now: Now, out: &mut Vec<Action>) {
-    step(unit, window::Event::Started, settings, now, out);
+    if !shows_old(unit) {
+        step(unit, window::Event::Started, settings, now, out);
+    }
+}
+
+/// A conversation taken up again ends with the banner that it ended with before.
+fn shows_old(unit: &Unit) -> bool {
+    unit.window
+        .as_ref()
+        .is_some_and(|window| matches!(window.phase, Phase::Released { worked: false, .. }))
 }
 
 /// A probe was typed, as far as anybody can know: its effect is judged from here.
@@ -209,7 +221,7 @@ fn carry_out(unit: &mut Unit, deed: &window::Action, now: Now, out: &mut Vec<Act
             drop_probes(unit);
         }
         window::Action::Probe { attempt } => {
-            note(&format!("probe {attempt} of the {words}"), false)
+            note(&format!("probe {attempt} of the {words}"), false);
         }
         window::Action::Restart { .. } => {
             let cause = format!("its {words} is over as far as is known");
@@ -502,13 +514,12 @@ fn member(
 ) -> Option<AgentWindow> {
     let turn = match window.phase {
         Phase::Quiet if can_go(unit) => Turn::Waits,
-        Phase::Quiet => return None,
         Phase::Probed { at } => Turn::Probed { at },
         // Only what worked after this window was armed says anything about it.
         Phase::Released { at, worked: true } if Some(at) > whose.armed_at => {
             Turn::Runs { since: at }
         }
-        Phase::Released { .. } => return None,
+        Phase::Quiet | Phase::Released { .. } => return None,
     };
     let itself = window.continues_itself && !window.dead;
     let due = if itself { window.stuck_at() } else { window.due(settings) };
@@ -520,7 +531,7 @@ fn member(
     let due = members.iter().fold(due, |due, (_, other)| due.max(follows(window, other, settings)));
     Some(AgentWindow {
         name: unit.spec.name.to_string(),
-        scope: window.scope.clone(),
+        scope: if same(window, whose) { whose.scope.clone() } else { window.scope.clone() },
         since: window.since,
         due,
         continues_itself: itself,
@@ -528,10 +539,15 @@ fn member(
     })
 }
 
+/// Whether both tell of one limit; a banner that does not say which is taken for the account's.
+fn same(one: &Window, other: &Window) -> bool {
+    one.scope == other.scope || [&one.scope, &other.scope].contains(&&Scope::Unknown)
+}
+
 /// The end that another agent's probe found for the same limit; else the distant past.
 fn follows(window: &Window, other: &Window, settings: &window::Settings) -> DateTime<Utc> {
     let newer = other.armed_at > window.armed_at && other.probes > 0 && !other.dead;
-    if newer && other.scope == window.scope && other.phase == Phase::Quiet {
+    if newer && same(other, window) && other.phase == Phase::Quiet {
         other.due(settings)
     } else {
         DateTime::<Utc>::MIN_UTC

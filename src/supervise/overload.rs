@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::action::{Action, What};
 use super::agent;
-use super::outbox::{self, Draft, Origin};
+use super::outbox::{self, Draft, Origin, Stage};
 use super::state::{Fleet, Sight, Unit, UnitKind};
 use crate::base::human;
 use crate::base::now::{Mono, Now};
@@ -38,15 +38,20 @@ impl OverloadClock {
 
 /// A screen was read.
 pub fn read(unit: &mut Unit, state: PaneState, now: Now) {
+    if state != PaneState::Overloaded {
+        unit.outbox.retain(|message| {
+            message.draft.origin != Origin::Retry || message.stage != Stage::Queued
+        });
+    }
     match state {
         PaneState::Overloaded => {
             let at = now.mono.plus(unit.overload.patience());
             unit.overload.retry_at.get_or_insert(at);
         }
-        PaneState::Working => unit.overload.retry_at = None,
         // The try was read and the turn ended well.
         PaneState::Idle | PaneState::Waiting => unit.overload = OverloadClock::default(),
-        PaneState::Starting
+        PaneState::Working
+        | PaneState::Starting
         | PaneState::Limited
         | PaneState::Fatal
         | PaneState::Dead
@@ -61,7 +66,7 @@ pub fn due(fleet: &mut Fleet, now: Now, out: &mut Vec<Action>) {
         return;
     }
     for unit in fleet.units.values_mut() {
-        if !unit.overload.retry_at.is_some_and(|at| at <= now.mono) || !may_retry(unit) {
+        if unit.overload.retry_at.is_none_or(|at| at > now.mono) || !may_retry(unit) {
             continue;
         }
         unit.overload.tries = (unit.overload.tries + 1).min(30);

@@ -119,7 +119,7 @@ impl Played {
             .collect();
         units.push(spec("reporter", UnitKind::Task, false));
         let settings =
-            Box::new(Settings { sequence: Some(self.settings.clone()), ..Settings::default() });
+            Settings { sequence: Some(Box::new(self.settings.clone())), ..Settings::default() };
         self.feed(Event::Configured { units, wanted: self.wanted.clone(), settings });
     }
 

@@ -32,6 +32,8 @@ const FROZEN_LEAST: Duration = Duration::from_secs(900);
 const GAP: Duration = Duration::from_secs(180);
 /// How often the passing of time is written down.
 const AWAKE_EVERY: Duration = Duration::from_secs(60);
+/// After a restart work counts from here on.
+const FIRST_TURN: Duration = Duration::from_secs(120);
 /// CPU below this share of the time is a CLI that draws its cursor, not work: one part in so many.
 const IDLE_CPU_SHARE: u64 = 40;
 
@@ -98,7 +100,7 @@ pub enum Verdict {
 
 /// A screen was read: work ends a stall, a marker defers it.
 pub fn read(unit: &mut Unit, reading: &Reading, now: Now, out: &mut Vec<Action>) {
-    if reading.state == PaneState::Working && unit.stall.rung != Rung::Calm {
+    if reading.state == PaneState::Working && proven(unit, now) {
         let step = match unit.stall.rung {
             Rung::Nudged => "the nudge",
             Rung::Calm | Rung::Resumed | Rung::Fresh => "its restart",
@@ -125,6 +127,18 @@ pub fn read(unit: &mut Unit, reading: &Reading, now: Now, out: &mut Vec<Action>)
         unit.stall.refused.clone_from(&refused);
         if let Some(why) = refused.filter(|_| unit.spec.care == Care::HealStall) {
             agent::note(unit, now, What::Stall, &why, false, out);
+        }
+    }
+}
+
+/// Whether work that is seen now shows that the last step helped. Every start works for a while, on its
+/// first prompt; only what goes on after that counts.
+fn proven(unit: &Unit, now: Now) -> bool {
+    match unit.stall.rung {
+        Rung::Calm => false,
+        Rung::Nudged => true,
+        Rung::Resumed | Rung::Fresh => {
+            unit.stall.stepped_at.is_none_or(|at| now.mono.since(at) >= FIRST_TURN)
         }
     }
 }

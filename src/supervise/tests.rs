@@ -56,7 +56,11 @@ fn now(mono: u64) -> Now {
 }
 
 fn configured(specs: &[UnitSpec], wanted: &[&str]) -> Event {
-    Event::Configured { units: specs.to_vec(), wanted: names(wanted), settings: Box::default() }
+    Event::Configured {
+        units: specs.to_vec(),
+        wanted: names(wanted),
+        settings: Settings::default(),
+    }
 }
 
 fn alive(unit: &str, pid: u32) -> (&str, Seen) {

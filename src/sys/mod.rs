@@ -1,6 +1,7 @@
 //! How we touch the world: the only layer below `run` and `ui` that may.
 
 pub mod clock;
+pub mod db;
 pub mod death;
 pub mod file;
 pub mod git;
@@ -8,6 +9,7 @@ pub mod load;
 pub mod lock;
 pub mod place;
 pub mod process;
+pub mod spool;
 pub mod tail;
 pub mod tmux;
 pub mod watch;

@@ -21,6 +21,17 @@ pub(crate) fn try_out_bytes(bytes: &[u8]) -> bool {
     stdout.write_all(bytes).and_then(|()| stdout.flush()).is_ok()
 }
 
+/// What a hook says, on both streams as it is.
+pub(crate) fn answer(stdout: &[u8], stderr: &[u8]) {
+    if !stdout.is_empty() {
+        let mut to = std::io::stdout().lock();
+        drop(to.write_all(stdout).and_then(|()| to.flush()));
+    }
+    if !stderr.is_empty() {
+        drop(std::io::stderr().lock().write_all(stderr));
+    }
+}
+
 /// A line about what happens to stderr.
 pub(crate) fn err(line: &str) {
     drop(writeln!(std::io::stderr().lock(), "{line}"));

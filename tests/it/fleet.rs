@@ -334,6 +334,102 @@ fn a_message_arrives_once_and_a_dead_agent_gets_none() {
     assert_eq!(submitted(&truth), texts);
 }
 
+/// An agent that plays a scenario and writes down what it got.
+fn playing(fleet: &Fleet, settings: &str, scenario: &str) {
+    fleet.write("scenario", scenario);
+    let blocks = "[backend.honest]\npreset = \"demo\"\nstall_idle = 2\nlog_grace = 0\n\
+         bin = \"{ao} demo-agent --name {name} --kickoff {kickoff} --truth DIR/truth \
+         --scenario DIR/scenario\"\n\n\
+         [[agent]]\nname = \"one\"\nkind = \"persistent\"\nbackend = \"honest\"\n\
+         watch = \"heal+stall\"\nprompt = \"count to three\"\n";
+    let config = fleet.config(blocks);
+    fleet.write(
+        "agents.toml",
+        config.replace("stop_grace = 1", &format!("stop_grace = 1\n{settings}")),
+    );
+}
+
+#[test]
+fn a_limit_is_waited_out_over_a_killed_watchdog_and_ends_with_one_probe() {
+    let fleet = Fleet::new("");
+    let ends = chrono::DateTime::from_timestamp(now_s() + 20, 0).expect("in range");
+    let ends = ends.format("%Y-%m-%dT%H:%M:%SZ");
+    let scenario = format!("ready\nlimit \"{ends}\"\nwait_submit\nwork 40s\n");
+    playing(&fleet, "limit_reset_slack = 1", &scenario);
+    fleet.well(&["up"]);
+    let [pid] = fleet.pids(["one"]);
+    let file = fleet.path(".ao-state/state/limited-fleet-one.json");
+    fleet.until("the limit is seen", |status| {
+        (status.state("one") == "limited" && file.exists()).then_some(())
+    });
+    let told = fleet.well(&["explain", "one"]).out;
+    assert!(told.contains("5-hour limit") && told.contains("one probe at"), "{told}");
+    let watchdog = fleet.until("a watchdog runs", Status::watchdog);
+    kill(watchdog);
+    // What is left is the window's own file.
+    let _gone = std::fs::remove_file(fleet.path(".ao-state/state/supervisor.json"));
+    fleet.until("the probe is typed", |_| {
+        fleet.whys("one", "sent").iter().any(|why| why.contains("probe")).then_some(())
+    });
+    fleet.until("the window is over", |_| (!file.exists()).then_some(()));
+    let texts = submitted(&fleet.path("truth"));
+    let probes = texts.iter().filter(|text| text.starts_with("Continue where you left off"));
+    assert_eq!(probes.count(), 1, "{texts:?}");
+    assert_eq!(fleet.pids(["one"]), [pid], "nothing was restarted");
+}
+
+fn now_s() -> i64 {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970");
+    i64::try_from(since.as_secs()).expect("small")
+}
+
+#[test]
+fn an_agent_that_hangs_is_nudged_restarted_and_restarted_anew() {
+    let fleet = Fleet::new("");
+    playing(&fleet, "", "ready\nidle 1s\nhang\nnext\nready\nidle 1s\nhang\nnext\nready\n");
+    fleet.well(&["up"]);
+    for restarts in 1..=2 {
+        fleet.until("the next step is taken", |status| {
+            (status.unit("one")["restarts"] == restarts).then_some(())
+        });
+    }
+    let steps: Vec<String> = fleet
+        .whys("one", "stall")
+        .iter()
+        .filter_map(|why| why.split_once(": ").map(|(_, step)| step.to_owned()))
+        .take(3)
+        .collect();
+    assert_eq!(
+        steps,
+        ["it is nudged", "restarted with its conversation", "restarted with a new conversation"]
+    );
+    assert_eq!(fleet.whys("one", "died"), [""; 0]);
+}
+
+#[test]
+fn a_dry_run_says_what_it_would_do_and_does_nothing() {
+    let fleet = Fleet::new(TWO);
+    fleet.well(&["up", "one", "two"]);
+    let [one, two] = fleet.pids(["one", "two"]);
+    kill(one);
+    let child = fleet.spawn(&["watchdog", "--dry-run"]);
+    fleet.until("it says so", |_| {
+        fleet
+            .whys("one", "starting")
+            .iter()
+            .any(|why| why.contains("dry run: would be"))
+            .then_some(())
+    });
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = pid.expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("one: starting: would be started"), "{said}");
+    assert_eq!(fleet.starts_of("one").len(), 0);
+    assert_eq!(fleet.status().pid("two"), Some(two));
+}
+
 #[test]
 fn an_agent_that_ends_again_and_again_is_failed_until_a_person_restarts_it() {
     let fleet = Fleet::new("");

@@ -22,4 +22,5 @@ fn the_committed_schemas_are_those_of_the_types() {
     check("event");
     check("usage");
     check("transcript");
+    check("audit");
 }

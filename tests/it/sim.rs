@@ -13,15 +13,17 @@ use std::time::Duration;
 
 use ao::base::name::{SessionName, UnitName};
 use ao::base::now::{Mono, Now};
+use ao::limits::window::{Phase, VERDICT};
 use ao::screen::PaneState;
 use ao::supervise::action::Action;
 use ao::supervise::decide::decide;
 use ao::supervise::event::{Event, Request, RequestId};
-use ao::supervise::outbox::Typed;
+use ao::supervise::outbox::{MessageId, Origin, Stage, Typed};
 use ao::supervise::settings::Settings;
 use ao::supervise::state::{Care, Fleet, Habits, Life, Sight, Then, Unit, UnitKind, UnitSpec};
 use ao::supervise::{invariant, wake};
 
+use chrono::{DateTime, Utc};
 use world::{Random, Session, World};
 
 const MINUTE: u64 = 60_000;
@@ -30,6 +32,7 @@ const HOUR: u64 = 60 * MINUTE;
 const LOOK_EVERY: u64 = 10 * MINUTE;
 /// A look soon while anything is unsettled.
 const LOOK_SOON: u64 = 20_000;
+const TICK_EVERY: u64 = 150_000;
 
 #[derive(Debug, Clone)]
 enum Happening {
@@ -60,6 +63,9 @@ struct Before {
     starting: bool,
     foreign: bool,
     healed: bool,
+    /// A usage limit is waited out.
+    limited: bool,
+    state: Option<PaneState>,
 }
 
 /// Restarts of the last hour, and who was asked to stay down.
@@ -85,6 +91,11 @@ struct Sim {
     /// Looks that lie excuse starts until then.
     misled_until: u64,
     down: BTreeSet<UnitName>,
+    /// What came of each message that was typed.
+    typed: BTreeMap<MessageId, Typed>,
+    /// The window each probe is for, and the windows that had theirs.
+    probes: BTreeMap<MessageId, (UnitName, Option<DateTime<Utc>>)>,
+    probed: BTreeSet<(UnitName, Option<DateTime<Utc>>)>,
     restarts: BTreeMap<UnitName, Vec<u64>>,
     told: VecDeque<(u64, Line)>,
     events: u64,
@@ -104,13 +115,17 @@ fn specs(random: &mut Random) -> Vec<UnitSpec> {
                 7 => UnitKind::Service,
                 _ => UnitKind::Agent,
             },
-            care: if random.one_in(12) { Care::None } else { Care::Heal },
+            care: match random.within(0, 12) {
+                0 => Care::None,
+                1..=5 => Care::HealStall,
+                _ => Care::Heal,
+            },
             enabled: !random.one_in(12),
             process_names: if random.one_in(4) { Vec::new() } else { vec!["agent".to_owned()] },
             max_restarts: u32::try_from(random.within(2, 11)).expect("small"),
             stall_idle: Duration::from_secs(600),
             launch_digest: 1,
-            habits: Habits::default(),
+            habits: Habits { account: format!("account{}", index % 2), ..Habits::default() },
         })
         .collect()
 }
@@ -135,6 +150,9 @@ impl Sim {
             pending: BTreeMap::new(),
             misled_until: 0,
             down: BTreeSet::new(),
+            typed: BTreeMap::new(),
+            probes: BTreeMap::new(),
+            probed: BTreeSet::new(),
             restarts: BTreeMap::new(),
             told: VecDeque::new(),
             events: 0,
@@ -193,10 +211,11 @@ impl Sim {
     fn configure(&mut self) {
         let units = self.world.specs.clone();
         let wanted = self.world.wanted_file.clone();
-        self.deliver(Event::Configured { units, wanted, settings: Box::default() });
+        self.deliver(Event::Configured { units, wanted, settings: Settings::default() });
     }
 
     fn look(&mut self) {
+        self.world.go_on();
         let seen = self.world.look();
         self.deliver(seen);
         if self.fleet.brake.is_none() {
@@ -208,10 +227,11 @@ impl Sim {
         for name in self.fleet.units.keys().cloned().collect::<Vec<_>>() {
             let Some(reading) = self.world.reading(&name) else { continue };
             let Some(unit) = self.fleet.units.get(&name) else { continue };
-            let known = unit.reading.as_ref().map(|known| known.state);
-            if unit.is_running()
-                && (known != Some(reading.state) || reading.state == PaneState::Fatal)
-            {
+            let known = unit.reading.as_ref();
+            let same = known.is_some_and(|known| {
+                known.state == reading.state && known.evidence == reading.evidence
+            });
+            if unit.is_running() && (!same || reading.state == PaneState::Fatal) {
                 let attempt = unit.attempt;
                 let read = Event::Read { unit: name, attempt, reading };
                 self.tell(read);
@@ -288,6 +308,8 @@ impl Sim {
             starting: matches!(unit.life, Life::Starting { .. }),
             foreign: unit.foreign,
             healed: unit.healed(),
+            limited: unit.is_limited(),
+            state: unit.reading.as_ref().map(|known| known.state),
         };
         self.fleet.units.iter().map(|(name, unit)| (name.clone(), facts(unit))).collect()
     }
@@ -360,15 +382,17 @@ impl Sim {
 
     /// Wakes the loop at the next deadline, and looks again soon while anything is unsettled.
     fn plan(&mut self, tick: bool, looks: bool) {
-        if let Some(Mono(at)) = wake::next(&self.fleet, self.now()) {
-            let late = at <= self.world.mono;
+        // The real loop ticks every second; a long gap is taken for sleep.
+        let mut at = self.world.mono + TICK_EVERY;
+        if let Some(Mono(next)) = wake::next(&self.fleet, self.now()) {
+            let late = next <= self.world.mono;
             let spins = late && tick && !looks;
             self.ensure(!spins, || "a tick changed nothing and asks for another at once".into());
-            let at = if late { self.world.mono + 1_000 } else { at };
-            if at < self.tick_at || self.tick_at < self.world.mono {
-                self.tick_at = at;
-                self.push(at, Happening::Tick(self.epoch));
-            }
+            at = at.min(if late { self.world.mono + 1_000 } else { next });
+        }
+        if at < self.tick_at || self.tick_at < self.world.mono {
+            self.tick_at = at;
+            self.push(at, Happening::Tick(self.epoch));
         }
         let settled = self.fleet.sight == Sight::Clear
             && self.fleet.units.values().all(|unit| match &unit.life {
@@ -427,6 +451,7 @@ impl Sim {
                 let _outcome_lost = self.world.stop(unit);
             }
         }
+        self.recover_messages();
         self.busy_until.clear();
         self.tick_at = u64::MAX;
         self.look_at = u64::MAX;
@@ -443,9 +468,9 @@ impl Sim {
         for action in actions {
             match action {
                 Action::Start { unit, .. } => self.check_start(unit, before, &asked),
+                Action::Type { unit, message, .. } => self.check_type(unit, *message, before),
                 Action::Stop { unit, .. } => self.check_stop(unit, before, &asked),
-                Action::Type { .. }
-                | Action::SaveLimit { .. }
+                Action::SaveLimit { .. }
                 | Action::ReadWake { .. }
                 | Action::Look
                 | Action::Sequence { .. }
@@ -497,6 +522,15 @@ impl Sim {
         self.ensure(unit.healed(), || format!("{name} is started though nobody wants it"));
         let clear = self.fleet.sight == Sight::Clear;
         self.ensure(clear, || format!("{name} is started blindly"));
+        if before.get(name).is_some_and(|unit| unit.limited) {
+            // It died while it was limited; this start stands for its probe.
+            let probed = unit
+                .window
+                .as_ref()
+                .is_some_and(|window| matches!(window.phase, Phase::Probed { .. }) && window.dead);
+            self.ensure(probed, || format!("{name} is started within its limit"));
+            return;
+        }
         let max = unit.spec.max_restarts as usize;
         let now = self.world.mono;
         let restarts = self.restarts.entry(name.clone()).or_default();
@@ -525,10 +559,76 @@ impl Sim {
         self.ensure(unit.healed, || format!("{name} is stopped though it is not in our care"));
         let clear = self.fleet.sight == Sight::Clear;
         self.ensure(clear, || format!("{name} is stopped blindly"));
-        let evidence = self.is_bad(name) || self.world.mono <= self.misled_until;
+        let idle = self.fleet.units[name].spec.care == Care::HealStall
+            && unit.state == Some(PaneState::Idle);
+        let evidence = self.is_bad(name) || idle || self.world.mono <= self.misled_until;
         self.ensure(evidence, || format!("{name} is stopped though it is well"));
-        let waits = self.world.process(name).is_some_and(|p| p.state == PaneState::Waiting);
+        let waits = unit.state == Some(PaneState::Waiting);
         self.ensure(!waits, || format!("{name} is stopped though it waits for a person"));
+        let limited = unit.limited && unit.state != Some(PaneState::Fatal);
+        self.ensure(!limited, || format!("{name} is stopped though it is limited"));
+    }
+
+    /// What is typed goes to an agent that can read it, and one probe to a window.
+    fn check_type(&mut self, name: &UnitName, id: MessageId, before: &BTreeMap<UnitName, Before>) {
+        let unit = &self.fleet.units[name];
+        let state = unit.reading.as_ref().map(|known| known.state);
+        let mut waiting = unit.outbox.iter();
+        let origin = waiting.find(|message| message.id == id).map(|message| message.draft.origin);
+        self.ensure(state != Some(PaneState::Waiting), || {
+            format!("{name} is typed at in a dialog")
+        });
+        let probe = origin == Some(Origin::Probe);
+        let limited = unit.is_limited();
+        self.ensure(probe == limited, || {
+            format!("{name} gets {origin:?} while limited: {limited}")
+        });
+        let works = state == Some(PaneState::Working);
+        self.ensure(!works, || format!("{name} is typed at while it works"));
+        let asked = before.get(name).is_some_and(|unit| unit.healed);
+        self.ensure(!probe || asked, || format!("{name} is probed though nobody wants it"));
+        if !probe {
+            return;
+        }
+        let armed_at = unit.window.as_ref().and_then(|window| window.armed_at);
+        let account = unit.spec.habits.account.clone();
+        let now = self.now().wall;
+        let opened = self.fleet.units.values().any(|other| {
+            other.spec.habits.account == account
+                && other.window.as_ref().is_some_and(|window| match window.phase {
+                    Phase::Released { at, worked } => worked && Some(at) > armed_at,
+                    Phase::Quiet | Phase::Probed { .. } => false,
+                })
+        });
+        let rival = self.fleet.units.values().find(|other| {
+            other.spec.name != *name
+                && other.spec.habits.account == account
+                && other.window.as_ref().is_some_and(|window| match window.phase {
+                    Phase::Probed { at } => at <= now && now < at + VERDICT,
+                    Phase::Quiet | Phase::Released { .. } => false,
+                })
+        });
+        let alone = opened || rival.is_none();
+        self.ensure(alone, || format!("{name} is probed beside another one of its account"));
+        self.probes.insert(id, (name.clone(), armed_at));
+    }
+
+    /// What was written down tells what became of the messages under way.
+    fn recover_messages(&mut self) {
+        let mut found = Vec::new();
+        for unit in self.fleet.units.values_mut() {
+            for message in &mut unit.outbox {
+                message.request = None;
+                if message.stage != Stage::Queued {
+                    found.push((unit.spec.name.clone(), message.id));
+                }
+            }
+        }
+        for (unit, message) in found {
+            let held = Typed::Held { why: "it was not typed".to_owned() };
+            let outcome = self.typed.get(&message).cloned().unwrap_or(held);
+            self.deliver(Event::Typed { unit, message, outcome });
+        }
     }
 
     fn step(&mut self) -> bool {
@@ -554,7 +654,8 @@ impl Sim {
                 self.world.nothing_known();
             }
             Happening::Tick(epoch) => {
-                if epoch == self.epoch {
+                // One that another, earlier one took the place of is not heard.
+                if epoch == self.epoch && at >= self.tick_at {
                     self.tick_at = u64::MAX;
                     self.deliver(Event::Tick);
                 }
@@ -600,8 +701,17 @@ impl Sim {
                 let outcome = self.world.stop(&unit);
                 self.tell(Event::Stopped { unit, attempt, outcome });
             }
-            Action::Type { unit, message, .. } => {
-                let outcome = Typed::Submitted { keys: 1 };
+            Action::Type { unit, message, past_banner, .. } => {
+                let twice = self.typed.get(&message).cloned();
+                self.ensure(twice.is_none(), || format!("message {} is typed twice", message.0));
+                let outcome = self.world.type_to(&unit, past_banner);
+                if !matches!(outcome, Typed::Held { .. } | Typed::NotDelivered { .. }) {
+                    self.typed.insert(message, outcome.clone());
+                    if let Some(window) = self.probes.get(&message).cloned() {
+                        let first = self.probed.insert(window.clone());
+                        self.ensure(first, || format!("{unit}: two probes of one window"));
+                    }
+                }
                 self.tell(Event::Typed { unit, message, outcome });
             }
             Action::ReadWake { unit } => {
@@ -637,17 +747,31 @@ impl Sim {
             if let Session::Ours(process) = session {
                 process.wrong_program = false;
                 process.state = PaneState::Working;
+                process.limit = None;
             }
         }
         self.configure();
         self.look();
+        // Who is down for his limit would come back at its end only.
+        let limited: BTreeSet<UnitName> = self
+            .fleet
+            .units
+            .iter()
+            .filter(|(name, unit)| unit.is_limited() && unit.healed() && !self.world.lives(name))
+            .map(|(name, _)| name.clone())
+            .collect();
+        if !limited.is_empty() {
+            self.ask(Request::Restart { units: limited, fresh: false });
+        }
         self.run_until(self.world.mono + 25 * MINUTE);
         let owed = self.pending.keys().next();
         self.ensure(owed.is_none() && self.fleet.owed.is_empty(), || {
             format!("never answered: {:?} {:?}", self.pending, self.fleet.owed)
         });
         for (name, unit) in &self.fleet.units {
-            let excused = matches!(unit.life, Life::Failed { .. } | Life::Done { .. });
+            let ended = matches!(unit.life, Life::Failed { .. } | Life::Done { .. });
+            // One whose start failed is started again at the end of its limit.
+            let excused = ended || unit.is_limited();
             self.ensure(!unit.healed() || excused || unit.is_running(), || {
                 format!("{name} is wanted but does not run")
             });
@@ -670,8 +794,10 @@ fn run_seed(seed: u64, days: u64) -> (u64, u64, u64) {
         sim.run_until(sim.world.mono + 7 * HOUR);
         sim.calm();
         let quiet_from = sim.actions;
+        // Whose limit ends in that time is started then.
+        let waits = sim.fleet.units.values().any(Unit::is_limited);
         sim.run_until(sim.world.mono + 30 * MINUTE);
-        let stirs = sim.actions != quiet_from;
+        let stirs = sim.actions != quiet_from && !waits;
         sim.ensure(!stirs, || "something still happens though nothing is wrong".to_owned());
         sim.storm();
     }

@@ -155,6 +155,74 @@ impl JsonSchema for OneOrMany {
     }
 }
 
+/// An amount of US dollars, in millionths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Dollars(pub(crate) i64);
+
+impl Dollars {
+    const ACCEPTED: &str = "a number of dollars";
+
+    /// By its digits, as a binary fraction would round; at most six after the point.
+    fn from_digits(text: &str) -> Option<Self> {
+        let text = text.replace('_', "");
+        let (whole, rest) = text.split_once('.').unwrap_or((&text, ""));
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        if whole.is_empty() || rest.len() > 6 || !digits(whole) || !digits(rest) {
+            return None;
+        }
+        let micros = format!("{whole}{rest:0<6}").parse().ok()?;
+        Some(Self(micros))
+    }
+}
+
+impl Leaf for Dollars {
+    fn accepted() -> String {
+        Self::ACCEPTED.to_owned()
+    }
+
+    fn read(
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+        problems: &mut Vec<Diagnostic>,
+    ) -> Option<Self> {
+        let text = match value.get_ref() {
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
+            DeValue::Float(number) => number.as_str(),
+            DeValue::Integer(_)
+            | DeValue::String(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => {
+                problems.push(wrong_type(key, value, Self::ACCEPTED));
+                return None;
+            }
+        };
+        let found = Self::from_digits(text);
+        if found.is_none() {
+            problems.push(
+                Diagnostic::error(format!("`{key}` is not an amount of dollars"))
+                    .at(&value.span(), "zero or more, with at most six digits after the point"),
+            );
+        }
+        found
+    }
+}
+
+impl JsonSchema for Dollars {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Dollars".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "number", "minimum": 0 })
+    }
+}
+
 /// A table whose keys are names the user chose, in the order of the file.
 #[derive(Debug, Clone)]
 pub(crate) struct Named<T>(pub(crate) Vec<(At<String>, At<T>)>);

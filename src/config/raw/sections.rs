@@ -3,9 +3,10 @@
 //! The doc comments here are what editors, the JSON Schema and the table of fields show.
 
 use super::Absent::{Is, Means, Nothing, Required};
-use super::leaf::{Named, OneOrMany};
+use super::leaf::{Dollars, Named, OneOrMany};
 use super::rule::RuleEntry;
 use super::{At, lapse::Lapse, section};
+use crate::config::governance::{BudgetWindow, DepthRule, Trust};
 use crate::config::section::backend::{Holder, PromptDelivery};
 use crate::config::{Kind, Watch};
 
@@ -80,6 +81,8 @@ section! {
         watch: Watch = Is("\"heal\""),
         /// Every other relative path starts here; itself relative to the config file.
         project_dir: String = Means("the config file's folder"),
+        /// The CLIs of agents tell about themselves through hooks that `up` gives them.
+        hooks: bool = Is("true"),
         /// Environment variables of every agent and service.
         env: Named<String> = Nothing,
     }
@@ -114,8 +117,44 @@ section! {
 section! {
     /// Governance of agents' actions.
     struct GovernanceSection in "[governance]" {
-        /// The store that holds levels, budgets and the audit chain.
-        store: String = Nothing,
+        /// The store that holds levels, budgets and the audit chain: a file, which several projects may share, or a `postgres://` address.
+        store: String = Means("`ao.db` in the state folder"),
+        /// Folder of the policy files.
+        policies: String = Is("\"policies\""),
+        /// File of action classes that come before the shipped ones.
+        classes: String = Nothing,
+        /// Time zone of budgets and schedules that name none.
+        zone: String = Is("\"UTC\""),
+        /// File of the operator's credential, outside what agents can read.
+        operator: String = Means("in the user's own config folder"),
+        /// An act waits this long for a person before it is denied.
+        approval_timeout: Lapse = Is("\"1h\""),
+        /// A hook waits this long for an approval before it answers that there is none yet.
+        hook_wait: Lapse = Is("\"10m\""),
+        /// A delegated act's depth: as `declared`, or `exact`ly one more than its parent's.
+        depth_rule: DepthRule = Is("\"declared\""),
+        /// Only registered orchestrators may delegate, and only to their workers.
+        enforce_topology: bool = Is("false"),
+        /// Limits on money, by name.
+        budget: Named<BudgetSection> = Nothing,
+    }
+}
+
+section! {
+    /// A limit on money.
+    struct BudgetSection in "[governance.budget.<name>]" {
+        /// US dollars in a window.
+        limit: Dollars = Required,
+        /// Calendar `day`, ISO `week` or `month`, in `[governance] zone`.
+        window: BudgetWindow = Required,
+        /// Agents whose costs count.
+        agents: Vec<At<String>> = Means("all agents"),
+        /// Percent of the limit at which a person is told.
+        warn_at: u16 = Is("80"),
+        /// Percent of the limit from which trust is lowered until the window ends.
+        downgrade_at: u16 = Is("90"),
+        /// The trust that is left then.
+        downgrade_to: Trust = Means("`L1`, or one level less than held"),
     }
 }
 
@@ -234,10 +273,22 @@ section! {
         prompt_file: String = Nothing,
         /// Text that tells this agent's transcripts from others of the same folder.
         log_signature: String = Nothing,
+        /// Its acts are judged, recorded and paid for.
+        governed: bool = Is("false"),
+        /// The level of trust it begins with. Raising it later lifts nobody; lowering it lowers.
+        trust: Trust = Is("\"L0\""),
+        /// The highest level it can earn.
+        trust_max: Trust = Is("\"L4\""),
+        /// Globs of action types it may do at any level.
+        capabilities: Vec<At<String>> = Means("all that its trust allows"),
+        /// Globs of resources it may touch at any level.
+        permissions: Vec<At<String>> = Means("all that its trust allows"),
         /// Agents of one account share its usage limits.
         account: String = Means("the backend's `account`"),
         /// What it goes on with while a usage limit lasts.
         on_limit: OnLimitSection = Nothing,
+        /// Its CLI tells about itself through hooks that `up` gives it.
+        hooks: bool = Means("`[defaults] hooks`"),
         /// Environment variables of this agent.
         env: Named<String> = Nothing,
     }

@@ -13,7 +13,7 @@ use crate::config::raw::{At, lapse::Lapse, leaf::Named, quoted};
 use crate::config::section::backend::BackendSection;
 
 /// The slots of launch templates.
-pub const LAUNCH_SLOTS: [&str; 14] = [
+pub const LAUNCH_SLOTS: [&str; 15] = [
     "ao",
     "bin",
     "flags",
@@ -21,6 +21,7 @@ pub const LAUNCH_SLOTS: [&str; 14] = [
     "remote_control_flag",
     "resume_flag",
     "session_id_flag",
+    "settings_flag",
     "id",
     "model",
     "session",

@@ -5,6 +5,7 @@
 //! the caller; nothing here touches a disk.
 
 pub(super) mod backend;
+mod governance;
 pub(super) mod sequence;
 mod unit;
 
@@ -139,7 +140,8 @@ impl Resolver<'_> {
         let backends = self.backends(root.backend.as_ref());
         let (agents, services) = self.units(root, defaults, prefix.as_deref());
         let sequence = self.sequence(root, &agents);
-        self.check_store(root);
+        let placed: Vec<&super::Agent> = agents.iter().map(|agent| &agent.agent).collect();
+        let governance = self.governance(root, &placed);
         let watchdog = self.watchdog(root.watchdog.as_ref());
         let tmux = self.tmux(root.tmux.as_ref());
         Some(Config {
@@ -155,6 +157,7 @@ impl Resolver<'_> {
             services,
             backends,
             sequence,
+            governance,
         })
     }
 
@@ -304,15 +307,6 @@ impl Resolver<'_> {
             socket: section.socket.as_ref().map(|socket| socket.value.clone()),
             width: or(section.width.as_ref(), 200),
             height: or(section.height.as_ref(), 50),
-        }
-    }
-
-    fn check_store(&mut self, root: &Root) {
-        let store = root.governance.as_ref().and_then(|section| section.value.store.as_ref());
-        if let Some(store) = store.filter(|store| store.value.is_empty()) {
-            self.problems.push(
-                Diagnostic::error("`store` cannot be empty").at(&store.span, "write a file's path"),
-            );
         }
     }
 

@@ -86,6 +86,7 @@ impl Resolver<'_> {
         let wake = section.wake.as_ref().and_then(|wake| self.wake(&wake.value));
         let on_limit = section.on_limit.as_ref().and_then(|given| self.on_limit(root, given));
         let env = self.env(section.env.as_ref());
+        let bounds = self.bounds(section);
         let (name, session) = identity?;
         // A config with an agent on no backend is never handed out; the agent stays for references to it.
         let backend = backend.unwrap_or_default();
@@ -107,6 +108,8 @@ impl Resolver<'_> {
             prompt,
             log_signature: text(&section.log_signature),
             account: text(&section.account),
+            bounds,
+            hooks: or(section.hooks.as_ref().or(defaults.hooks.as_ref()), true),
             on_limit,
             env,
         };

@@ -123,20 +123,22 @@ impl Engine {
                 due.push((name.clone(), unit.attempt, facts.clone()));
             }
         }
-        if due.is_empty() {
-            return;
-        }
         let panes: Vec<PaneId> = due.iter().map(|(_, _, facts)| facts.pane.clone()).collect();
-        let Ok(captures) = self.tmux.capture(&panes) else { return };
+        let captures = if panes.is_empty() { Ok(Vec::new()) } else { self.tmux.capture(&panes) };
+        let captures = captures.unwrap_or_default();
+        let (mut read, mut missed) = (BTreeSet::new(), BTreeSet::new());
         for (name, attempt, facts) in due {
             let Some(capture) = captures.iter().find(|capture| capture.pane == facts.pane) else {
+                missed.insert(name);
                 continue;
             };
             let seen = Captured { attempt, activity: facts.activity, at_wall_secs: wall };
             self.captured.insert(name.clone(), seen);
             let Some(reading) = self.read_text(&name, &capture.text, &facts) else { continue };
-            self.feed(Event::Read { unit: name, attempt, reading });
+            self.saw(&name, attempt, reading);
+            read.insert(name);
         }
+        self.tell_all(&read, &missed);
     }
 
     /// Nothing works, starts, waits to be typed or moved its screen lately.

@@ -3,12 +3,14 @@
 //! An event goes in; what was decided is written down, then done; outcomes go back in as events.
 //! It never waits for anything but tmux: stopping processes runs beside it and reports by channel.
 
+mod dry_run;
 mod handoff;
 mod kickoffs;
 mod limits;
 mod logs;
 mod looking;
 mod messages;
+mod sensors;
 mod sequence;
 mod starting;
 mod stopping;
@@ -19,11 +21,13 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
+use self::dry_run::DryRun;
 pub use self::handoff::watched_folders;
 use self::kickoffs::Typed;
 use self::looking::Captured;
 use self::messages::Typing;
 pub use self::messages::typed_text;
+use self::sensors::Hearings;
 pub use self::sequence::COMPLETE;
 use self::starting::Opening;
 use super::journal::Journal;
@@ -77,6 +81,7 @@ pub struct Engine {
     /// By backend: agents of one backend read alike.
     detectors: BTreeMap<String, Detector>,
     captured: BTreeMap<UnitName, Captured>,
+    hearings: Hearings,
     world: Option<World>,
     outcomes: Sender<Event>,
     pending: Receiver<Event>,
@@ -85,6 +90,7 @@ pub struct Engine {
     handoff: handoff::Work,
     saved_at: Mono,
     unsaved: bool,
+    dry: Option<DryRun>,
 }
 
 /// What an engine is made of.
@@ -96,6 +102,8 @@ pub struct Parts {
     pub environment: BTreeMap<String, String>,
     pub overrides: Overrides,
     pub heartbeat: Option<Heartbeat>,
+    /// Decide only; say what would be done.
+    pub dry_run: bool,
 }
 
 impl Engine {
@@ -142,6 +150,7 @@ impl Engine {
             heartbeat: parts.heartbeat,
             detectors: BTreeMap::new(),
             captured: BTreeMap::new(),
+            hearings: Hearings::new(),
             world: None,
             outcomes,
             pending,
@@ -150,6 +159,7 @@ impl Engine {
             handoff: handoff::Work::new(),
             saved_at: now.mono,
             unsaved: false,
+            dry: parts.dry_run.then(DryRun::default),
         };
         for problem in [loaded.problem, wanted.problem].into_iter().flatten() {
             engine.report(None, What::Watchdog, &problem, true);
@@ -177,7 +187,7 @@ impl Engine {
 
     fn configure(&mut self, wanted: BTreeSet<UnitName>) {
         let units = units::specs(&self.config);
-        let settings = Box::new(units::settings(&self.config));
+        let settings = units::settings(&self.config);
         self.feed(Event::Configured { units, wanted, settings });
     }
 
@@ -216,6 +226,10 @@ impl Engine {
             let now = clock::now();
             let before = self.fleet.clone();
             let actions = decide(&mut self.fleet, &event, now);
+            if self.dry.is_some() {
+                queue.extend(self.pretend(&before, actions, now));
+                continue;
+            }
             let changed = before != self.fleet;
             if changed || !actions.is_empty() {
                 self.recorder.step(&before, &event, &actions, now);
@@ -253,6 +267,9 @@ impl Engine {
 
     /// Writes the fleet down. A full disk is logged; supervision goes on.
     pub fn save(&mut self, now: Now) {
+        if self.dry.is_some() {
+            return;
+        }
         let snapshot = Snapshot {
             version: 1,
             ao: crate::VERSION.to_owned(),
@@ -272,6 +289,10 @@ impl Engine {
     fn report(&mut self, unit: Option<UnitName>, what: What, why: &str, notify: bool) {
         let report = Report { unit, what, why: why.to_owned(), notify };
         let now = clock::now();
+        if self.dry.is_some() {
+            self.would(report, now);
+            return;
+        }
         let reports = [report];
         self.notifier.take(&self.config, &reports, self.tmux.as_mut(), now);
         self.journal.append(&reports, now);
@@ -361,7 +382,7 @@ impl Engine {
     pub(super) fn agent_in_force(&self, unit: &UnitName) -> Option<Agent> {
         let agent = self.config.agent(unit.as_str())?;
         let away = self.fleet.units.get(unit).is_some_and(|unit| unit.away.is_some());
-        Some(if away { units::on_fallback(agent) } else { agent.clone() })
+        Some(if away { agent.on_fallback() } else { agent.clone() })
     }
 
     pub fn project(&self) -> &str {

@@ -3,8 +3,9 @@
 use super::{Engine, find_pane};
 use crate::base::name::{PaneId, UnitName};
 use crate::base::now::Now;
+use crate::run::governance::kill;
 use crate::run::prepare::{self, Circumstances};
-use crate::run::units::{self, Tag};
+use crate::run::units::{self, Member, Tag};
 use crate::supervise::action::What;
 use crate::supervise::event::{Event, StartOutcome};
 use crate::sys::process;
@@ -51,12 +52,31 @@ impl Engine {
         events
     }
 
+    /// A kill switch holds against the watchdog too. One that cannot be read is tried again later.
+    fn refuse_killed(&self, unit: &UnitName) -> Result<(), StartOutcome> {
+        match kill::in_force(&self.handle, unit) {
+            Ok(None) => Ok(()),
+            Ok(Some(kill)) => {
+                let why = format!("killed by {}: {}", kill.by, kill.why);
+                Err(StartOutcome::Refused { why })
+            }
+            Err(error) => {
+                let why = crate::base::chain::text(&error);
+                let why = format!("whether it was killed cannot be read: {why}");
+                Err(StartOutcome::Failed { why })
+            }
+        }
+    }
+
     pub(super) fn start(&mut self, opening: &Opening, now: Now) -> Result<PaneId, StartOutcome> {
         let Opening { unit, attempt, fresh, fallback } = opening;
         let refused = |why: String| StartOutcome::Refused { why };
         let Some(member) = units::member(&self.config, unit) else {
             return Err(refused("it is not in the config any more".to_owned()));
         };
+        if let Member::Agent(_) = member {
+            self.refuse_killed(unit)?;
+        }
         let with = Circumstances {
             config: &self.config,
             store: &self.store,

@@ -118,7 +118,16 @@ impl Engine {
         {
             self.close_session(unit);
         }
+        let gone = matches!(&event, Event::Stopped { outcome: StopOutcome::Gone { .. }, .. });
+        let stopped = if let (Event::Stopped { unit, .. }, true) = (&event, gone) {
+            Some(unit.clone())
+        } else {
+            None
+        };
         self.feed(event);
+        if let Some(unit) = stopped {
+            self.unlisten(&unit);
+        }
     }
 
     /// The processes are gone: the session that held them goes too, if it is ours.

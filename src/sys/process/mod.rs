@@ -9,8 +9,8 @@ mod stop;
 mod table;
 
 pub use call::{Call, Output, ProcessError};
-pub use stop::{Ending, StopReport, kill_tree, stop_tree, stop_trees};
-pub use table::{Process, Snapshot, identity, name, snapshot, started_epoch_s};
+pub use stop::{Ending, StopReport, kill_tree, kill_trees, stop_tree, stop_trees};
+pub use table::{Process, Snapshot, identity, marked_ancestor, name, snapshot, started_epoch_s};
 
 /// Raises this process's soft limit of open files to its hard limit; children inherit it.
 ///

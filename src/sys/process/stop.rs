@@ -61,9 +61,14 @@ pub fn kill_tree(roots: &[u32], start_id: Option<&str>) -> StopReport {
         roots: roots.to_vec(),
         start_ids: start_id.map(str::to_owned).into_iter().collect(),
     };
-    let mut tree = Tree::new(&[ending]);
+    kill_trees(&[ending]).pop().unwrap_or_default()
+}
+
+/// Kills many trees at once and proves each gone, one report each.
+pub fn kill_trees(endings: &[Ending]) -> Vec<StopReport> {
+    let mut tree = Tree::new(endings);
     let killed = tree.signal_until(Signal::KILL, VANISH);
-    tree.reports(1, Vec::new(), killed).pop().unwrap_or_default()
+    tree.reports(endings.len(), Vec::new(), killed)
 }
 
 /// Which of the endings a process belongs to.

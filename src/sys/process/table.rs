@@ -87,6 +87,26 @@ fn ticks_per_s() -> u64 {
     60
 }
 
+/// The nearest `AO_START` in the environment of `pid` or of one of its ancestors.
+///
+/// An agent cannot wash it off by starting a program with another environment. A tmux server and what
+/// is above it are not asked: everything in every pane descends from it.
+pub fn marked_ancestor(pid: u32) -> Option<String> {
+    let mut next = pid;
+    // A process table has no deeper trees than this; a torn reading must not loop.
+    for _ in 0..1_000 {
+        let process = one(next)?;
+        if process.name.starts_with("tmux") {
+            return None;
+        }
+        if let Some(mark) = start_mark(next) {
+            return Some(mark);
+        }
+        next = process.ppid;
+    }
+    None
+}
+
 /// The start time of a live process: with the pid it names the process for good.
 ///
 /// `None`: there is no such process, or it is a zombie.

@@ -55,7 +55,14 @@ pub(crate) fn refuse_inside_agent(verb: &str) -> Result<(), Failure> {
             Err(Failure::with_code(exit::REFUSED, message)
                 .hint("ask the person who runs this fleet"))
         }
-        Ok(_) | Err(_) => Ok(()),
+        Ok(_) | Err(_) => match crate::run::governance::operator::inside_agent() {
+            Some(_) => {
+                let message = format!("`ao {verb}` is refused inside an agent's process tree");
+                Err(Failure::with_code(exit::REFUSED, message)
+                    .hint("ask the person who runs this fleet"))
+            }
+            None => Ok(()),
+        },
     }
 }
 

@@ -11,6 +11,7 @@ use chrono::Local;
 use super::{Globals, load_config};
 use crate::backend::Backend;
 use crate::config::Config;
+use crate::run::governance::{Governance, audit};
 use crate::run::project::Project;
 use crate::sys::process::Call;
 use crate::sys::tmux::{self, Commands, Look, Tmux as _};
@@ -86,6 +87,7 @@ pub(crate) fn run(_args: Args, globals: &Globals) -> Result<u8, Failure> {
             findings.push(log_dir(&config.log_dir));
             findings.extend(watchdog(&config));
             findings.extend(sessions(&config));
+            findings.extend(governance(&config));
             config.agents.len() + config.services.len()
         }
         Err(failure) => {
@@ -263,6 +265,30 @@ fn orphans<'a>(
     known.insert(config.watchdog_session().to_string());
     running.iter().copied().filter(move |session| {
         session.starts_with(&config.session_prefix) && !known.contains(*session)
+    })
+}
+
+/// How strong governance is here, in words; nothing where nothing is governed.
+fn governance(config: &Config) -> Option<Finding> {
+    let project = Project::peek(config.clone());
+    if !Governance::exists(&project) {
+        return None;
+    }
+    let about = "approvals";
+    let opened = Governance::open(&project).and_then(|mut governance| {
+        let org = governance.org.clone();
+        audit::verify_end(&mut governance.store, &org)
+    });
+    Some(match opened {
+        Err(error) => {
+            let why = crate::base::chain::text(&error);
+            Finding::bad(about, format!("every act is denied: {why}"), "see `ao audit verify`")
+        }
+        Ok(()) => Finding::warn(
+            about,
+            "advisory: agents run as this user without a sandbox, so they can read the operator's keys",
+            "give agents a sandbox without `~/.config/ao/operator` where this matters",
+        ),
     })
 }
 

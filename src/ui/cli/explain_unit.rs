@@ -72,6 +72,20 @@ fn show(document: &Explanation) {
     if let Some(phase) = &document.phase {
         print::out(&format!("phase     {phase}"));
     }
+    if let Some(limit) = &document.limit {
+        print::out(&format!(
+            "limit     {} ({}) since {}, until {}, probes: {}: {}",
+            limit.what, limit.phase, limit.since, limit.until, limit.probes, limit.banner
+        ));
+    }
+    print::out(&format!("stall     {}", document.stall));
+    if let Some(at) = &document.next_wake {
+        print::out(&format!("wake      next at {at}"));
+    }
+    if document.queued > 0 {
+        let waiting = crate::base::human::count(document.queued, "message");
+        print::out(&format!("queue     {waiting}; see `ao queue {}`", document.name));
+    }
     print::out(&format!("next      {}", document.next));
     if !document.history.is_empty() {
         print::out("history");

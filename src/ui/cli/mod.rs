@@ -1,7 +1,9 @@
 //! The command line: one file a verb, each with its argument struct and one function.
 
 mod act;
+mod approvals;
 mod attach;
+mod audit;
 mod check;
 mod completions;
 mod demo_agent;
@@ -10,10 +12,13 @@ mod down;
 mod events;
 mod explain;
 mod explain_unit;
+mod hook;
 mod init;
+mod kill;
 mod logs;
 mod man;
 mod phase;
+mod policy;
 mod queue;
 mod replay;
 mod restart;
@@ -82,17 +87,31 @@ enum Verb {
     Restart(restart::Args),
     Replay(replay::Args),
     Phase(phase::Args),
+    Policy(policy::Args),
     Check(check::Args),
     Schema(schema::Args),
     Events(events::Args),
     Transcript(transcript::Args),
     Explain(explain::Args),
+    Audit(audit::Args),
+    Approvals(approvals::ListArgs),
+    Approve(approvals::ApproveArgs),
+    Deny(approvals::DenyArgs),
+    Kill(kill::KillArgs),
+    Unkill(kill::UnkillArgs),
     Doctor(doctor::Args),
     Selftest(selftest::Args),
     Init(init::Args),
     Completions(completions::Args),
     Man(man::Args),
+    Hook(hook::Args),
+    Statusline(hook::StatusLineArgs),
     DemoAgent(demo_agent::Args),
+}
+
+/// The calls that are too frequent for the parser; `None` for everything else.
+pub fn quick(arguments: &[OsString]) -> Option<ExitCode> {
+    hook::quick(arguments)
 }
 
 /// Parses the arguments, runs the verb, says what went wrong, and answers the exit code.
@@ -125,7 +144,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Verb::Up(args) => up::run(&args, &globals),
         Verb::Down(args) => down::run(&args, &globals),
         Verb::Status(args) => status::run(&args, &globals),
-        Verb::Watchdog(args) => watchdog::run(args, &globals),
+        Verb::Watchdog(args) => watchdog::run(&args, &globals),
         Verb::Logs(args) => logs::run(args, &globals),
         Verb::Attach(args) => attach::run(args, &globals),
         Verb::Send(args) => send::run(&args, &globals),
@@ -133,16 +152,25 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Verb::Replay(args) => replay::run(args, &globals),
         Verb::Restart(args) => restart::run(&args, &globals),
         Verb::Phase(args) => phase::run(args, &globals),
+        Verb::Policy(args) => policy::run(args, &globals),
         Verb::Check(args) => check::run(args, &globals),
         Verb::Schema(args) => schema::run(args, &globals),
         Verb::Events(args) => events::run(args, &globals),
         Verb::Transcript(args) => transcript::run(args, &globals),
         Verb::Explain(args) => explain::run(args, &globals),
+        Verb::Audit(args) => audit::run(args, &globals),
+        Verb::Approvals(approvals::ListArgs {}) => approvals::list(&globals),
+        Verb::Approve(args) => approvals::approve(&args, &globals),
+        Verb::Deny(args) => approvals::deny(&args, &globals),
+        Verb::Kill(args) => kill::kill(&args, &globals),
+        Verb::Unkill(args) => kill::unkill(&args, &globals),
         Verb::Doctor(args) => doctor::run(args, &globals),
         Verb::Selftest(args) => selftest::run(args, &globals),
         Verb::Init(args) => init::run(args, &globals),
         Verb::Completions(args) => completions::run(args, &globals),
         Verb::Man(args) => man::run(args, &globals),
+        Verb::Hook(args) => Ok(hook::run(&args)),
+        Verb::Statusline(args) => Ok(hook::run_status_line(&args)),
         Verb::DemoAgent(args) => demo_agent::run(args, &globals),
     }
 }

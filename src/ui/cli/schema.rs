@@ -2,6 +2,7 @@
 
 use super::Globals;
 use crate::config::reference;
+use crate::govern::audit;
 use crate::report::status::Status;
 use crate::report::usage::UsageReport;
 use crate::run::journal::Line;
@@ -30,6 +31,8 @@ enum Document {
     Usage,
     /// One line of `ao transcript render --json`.
     Transcript,
+    /// One line of `ao audit … --json` and of an export.
+    Audit,
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "every verb has this signature")]
@@ -40,6 +43,7 @@ pub(crate) fn run(args: Args, _globals: &Globals) -> Result<u8, Failure> {
         Document::Event => schemars::schema_for!(Line).to_value(),
         Document::Usage => schemars::schema_for!(UsageReport).to_value(),
         Document::Transcript => schemars::schema_for!(EntryLine).to_value(),
+        Document::Audit => schemars::schema_for!(audit::export::Line).to_value(),
     };
     print::out(&format!("{schema:#}"));
     Ok(exit::DONE)

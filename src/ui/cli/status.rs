@@ -165,6 +165,12 @@ fn row(unit: &UnitStatus, usage: bool, now: Now) -> Vec<(String, Tone)> {
     if unit.config_changed {
         state.push_str(" (config changed)");
     }
+    if let Some(until) = unit.limited_until.as_deref().and_then(ahead(now)) {
+        state.extend([" (", &until, " left)"]);
+    }
+    if unit.on_fallback {
+        state.push_str(" (on its fallback)");
+    }
     if unit.kind == "removed" {
         state.push_str(" (not in the config)");
     }
@@ -205,6 +211,14 @@ fn used(usage: Option<&UnitUsage>) -> [String; 3] {
             (None, None) => dash(),
         },
     ]
+}
+
+/// How long until a time that lies ahead.
+fn ahead(now: Now) -> impl Fn(&str) -> Option<String> {
+    move |at| {
+        let at = chrono::DateTime::parse_from_rfc3339(at).ok()?.to_utc();
+        (at - now.wall).to_std().ok().map(human::duration)
+    }
 }
 
 fn since(at: Option<&str>, now: Now) -> String {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use ao::config::section::detect::Cure;
 use ao::screen::PaneState;
 use ao::supervise::event::{Event, Request, RequestId};
+use ao::supervise::outbox::{Draft, Origin};
 use ao::supervise::state::Death;
 
 use super::world::Session;
@@ -14,7 +15,7 @@ impl Sim {
     /// One thing goes wrong, or a person does something.
     pub(crate) fn fault(&mut self) {
         let unit = self.world.any_unit();
-        let kind = self.world.random.within(0, 25);
+        let kind = self.world.random.within(0, 31);
         let long = self.world.random.within(1_000, 400_000);
         self.log(Line::Words(format!("fault {kind} for {unit}, {long} ms")));
         match kind {
@@ -64,16 +65,18 @@ impl Sim {
             }
             19 => self.kill_next_in = Some(self.world.random.within(0, 6)),
             20 => {
-                let (state, cure) = match self.world.random.within(0, 6) {
+                let (state, cure) = match self.world.random.within(0, 8) {
                     0 => (PaneState::Fatal, Some(Cure::Fresh)),
                     1 => (PaneState::Fatal, Some(Cure::Person)),
                     2 => (PaneState::Fatal, Some(Cure::Wait)),
                     3 => (PaneState::Waiting, None),
-                    4 => (PaneState::Idle, None),
+                    4 | 5 => (PaneState::Idle, None),
+                    6 => (PaneState::Overloaded, None),
                     _ => (PaneState::Working, None),
                 };
+                self.world.set_state(&unit, state);
                 if let Some(process) = self.world.process_mut(&unit) {
-                    (process.state, process.cure) = (state, cure);
+                    process.cure = cure;
                 }
             }
             21 => {
@@ -81,6 +84,17 @@ impl Sim {
                     process.wrong_program = !process.wrong_program;
                 }
             }
+            25 | 26 => self.world.limit(&unit),
+            27 => {
+                // The account is used up: all at once.
+                for unit in self.world.sessions.keys().cloned().collect::<Vec<_>>() {
+                    if !self.world.random.one_in(3) {
+                        self.world.limit(&unit);
+                    }
+                }
+            }
+            28 | 29 => self.world.set_state(&unit, PaneState::Idle),
+            30 => self.send(&unit),
             _ => self.person(),
         }
         if kind != 10 && !self.world.random.one_in(4) {
@@ -120,6 +134,18 @@ impl Sim {
         if self.fleet.brake.is_none() {
             self.deliver(Event::Looked { server, panes: Vec::new() });
         }
+    }
+
+    fn send(&mut self, unit: &ao::base::name::UnitName) {
+        let draft = Draft {
+            text: format!("message {}", self.requests),
+            origin: Origin::Handoff,
+            key: None,
+            expires_at: None,
+            busy_input: false,
+            command: false,
+        };
+        self.ask(Request::Send { unit: unit.clone(), draft, wait: false });
     }
 
     pub(crate) fn person(&mut self) {

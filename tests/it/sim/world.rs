@@ -11,6 +11,7 @@ use ao::base::name::{PaneId, UnitName};
 use ao::config::section::detect::Cure;
 use ao::screen::{Composer, Evidence, PaneState, Reading};
 use ao::supervise::event::{Event, Seen, Sighting, StartOutcome, StopOutcome};
+use ao::supervise::outbox::Typed;
 use ao::supervise::state::{Death, ServerId, UnitSpec};
 
 /// `SplitMix64`: one seed drives everything.
@@ -35,6 +36,17 @@ impl Random {
     }
 }
 
+/// A usage limit as its provider knows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Limit {
+    /// What its CLI prints.
+    pub(crate) banner: String,
+    /// Wall milliseconds; the banner may name an earlier time.
+    pub(crate) ends: i64,
+    /// Its CLI goes on by itself then.
+    pub(crate) by_itself: bool,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Process {
     pub(crate) pane: PaneId,
@@ -42,6 +54,9 @@ pub(crate) struct Process {
     pub(crate) state: PaneState,
     pub(crate) cure: Option<Cure>,
     pub(crate) wrong_program: bool,
+    /// CPU used until it last stopped working.
+    pub(crate) cpu_ms: u64,
+    pub(crate) limit: Option<Limit>,
     /// The core was told that it lives, and nothing has misled it since.
     pub(crate) known: bool,
     /// `Some`: the process ended, its pane stands.
@@ -135,8 +150,12 @@ impl World {
                         pane: process.pane.clone(),
                         pid: process.pid,
                         programs: Some(vec!["sh".to_owned(), program.to_owned()]),
-                        cpu_ms: None,
-                        silent_ms: None,
+                        cpu_ms: Some(if process.state == PaneState::Working {
+                            self.mono / 2
+                        } else {
+                            process.cpu_ms
+                        }),
+                        silent_ms: Some(600_000),
                     }
                 }
             };
@@ -147,16 +166,104 @@ impl World {
 
     pub(crate) fn reading(&self, unit: &UnitName) -> Option<Reading> {
         let process = self.process(unit).filter(|process| process.death.is_none())?;
-        let text = process.state.word().to_owned();
+        let text = match &process.limit {
+            Some(limit) if process.state == PaneState::Limited => limit.banner.clone(),
+            Some(_) | None => process.state.word().to_owned(),
+        };
         let evidence = Evidence { rule: "rule".to_owned(), region: "live".to_owned(), text };
         Some(Reading {
             state: process.state,
             evidence: vec![evidence],
             cure: process.cure,
             composer: Composer::Empty,
-            live_hash: self.mono / 60_000,
+            live_hash: if process.state == PaneState::Working { self.mono } else { 1 },
             marker: None,
         })
+    }
+
+    pub(crate) fn wall(&self) -> i64 {
+        i64::try_from(self.mono).expect("small") + self.wall_shift
+    }
+
+    pub(crate) fn set_state(&mut self, unit: &UnitName, state: PaneState) {
+        let cpu_ms = self.mono / 2;
+        let Some(process) = self.process_mut(unit) else { return };
+        if process.state == PaneState::Working {
+            process.cpu_ms = cpu_ms;
+        }
+        process.state = state;
+        process.cure = None;
+    }
+
+    /// A banner is printed; the limit may last longer than it says.
+    pub(crate) fn limit(&mut self, unit: &UnitName) {
+        let lasts = i64::try_from(self.random.within(5, 300) * 60_000).expect("small");
+        let says = self.wall() + lasts;
+        let longer = if self.random.one_in(3) { 3_600_000 } else { 0 };
+        let by_itself = self.random.one_in(4);
+        self.set_state(unit, PaneState::Limited);
+        let banner = banner(says, by_itself);
+        let limit = Limit { banner, ends: says + longer, by_itself };
+        if let Some(process) = self.process_mut(unit) {
+            process.limit = Some(limit);
+        }
+    }
+
+    /// CLIs that go on by themselves do so.
+    pub(crate) fn go_on(&mut self) {
+        let wall = self.wall();
+        for unit in self.sessions.keys().cloned().collect::<Vec<_>>() {
+            let due = self.process(&unit).is_some_and(|process| {
+                process.state == PaneState::Limited
+                    && process
+                        .limit
+                        .as_ref()
+                        .is_some_and(|limit| limit.by_itself && wall >= limit.ends + 105_000)
+            });
+            if due {
+                self.set_state(&unit, PaneState::Working);
+            }
+        }
+    }
+
+    /// A message is typed: what comes of it.
+    pub(crate) fn type_to(&mut self, unit: &UnitName, past_banner: bool) -> Typed {
+        let held = |why: &str| Typed::Held { why: why.to_owned() };
+        let wall = self.wall();
+        if self.tmux_fails() {
+            return held("tmux did not answer");
+        }
+        let Some(process) = self.process(unit).filter(|process| process.death.is_none()) else {
+            return Typed::NotDelivered { why: "its process has ended".to_owned() };
+        };
+        let (state, limit) = (process.state, process.limit.clone());
+        match state {
+            PaneState::Limited if !past_banner => return held("a limit"),
+            PaneState::Limited => {
+                let ends = limit.map_or(0, |limit| limit.ends);
+                if wall >= ends {
+                    self.set_state(unit, PaneState::Working);
+                } else if let Some(process) = self.process_mut(unit) {
+                    process.limit =
+                        Some(Limit { banner: banner(ends, false), ends, by_itself: false });
+                }
+            }
+            PaneState::Idle | PaneState::Overloaded | PaneState::Unknown => {
+                if !self.random.one_in(3) {
+                    self.set_state(unit, PaneState::Working);
+                }
+            }
+            PaneState::Working
+            | PaneState::Waiting
+            | PaneState::Fatal
+            | PaneState::Starting
+            | PaneState::Dead
+            | PaneState::Done => return held("it cannot read"),
+        }
+        if self.random.one_in(30) {
+            return Typed::Unknown { why: "the screen changed".to_owned() };
+        }
+        Typed::Submitted { keys: 1 }
     }
 
     /// The core has just seen everything as it is.
@@ -240,6 +347,8 @@ impl World {
             state: PaneState::Working,
             cure: None,
             wrong_program: false,
+            cpu_ms: 0,
+            limit: None,
             known: false,
             death: None,
         };
@@ -269,5 +378,15 @@ impl World {
     pub(crate) fn any_unit(&mut self) -> UnitName {
         let index = self.random.next() % self.specs.len() as u64;
         self.specs[usize::try_from(index).expect("small")].name.clone()
+    }
+}
+
+fn banner(ends: i64, by_itself: bool) -> String {
+    let at = chrono::DateTime::from_timestamp_millis(ends).expect("in range");
+    let at = at.format("%Y-%m-%dT%H:%M:%SZ");
+    if by_itself {
+        format!("● Usage limit reached · continuing automatically at {at} · esc to cancel")
+    } else {
+        format!("You've hit your 5-hour limit · resets {at}")
     }
 }

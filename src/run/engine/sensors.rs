@@ -1,0 +1,253 @@
+//! Hears what the CLIs tell about themselves, and lets that and the screens make one reading.
+//!
+//! Facts come through the spools, session files are read at each glance. What was told is kept here,
+//! per start; the core is only given the merged reading, so a replay needs nothing of this.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::Engine;
+use crate::base::name::{SessionName, UnitName};
+use crate::base::now::{Mono, Now};
+use crate::run::{hook, sensors};
+use crate::screen::Reading;
+use crate::sense::merge::Seen;
+use crate::sense::session_file::{self, SessionFile};
+use crate::sense::{Senses, spool};
+use crate::supervise::action::What;
+use crate::supervise::event::Event;
+use crate::supervise::state::{Life, UnitKind};
+use crate::sys::spool::Reader;
+use crate::sys::{clock, file, process};
+
+/// Between two searches for the session file of a process that is not the pane's first.
+const SEARCH_EVERY: Duration = Duration::from_secs(5);
+/// A session file is small.
+const SESSION_FILE_BYTES_MAX: u64 = 64 << 10;
+
+/// All that is heard of one start.
+#[derive(Debug)]
+pub(super) struct Hearing {
+    attempt: u64,
+    start_id: String,
+    session: SessionName,
+    config_dir: Option<PathBuf>,
+    follows: bool,
+    /// The conversation that was stored last.
+    followed: Option<String>,
+    spool: Reader,
+    senses: Senses,
+    /// The last reading of the screen, and when it was last known to hold.
+    screen: Option<(Reading, Mono)>,
+    /// What the core was told last.
+    told: Option<Reading>,
+    /// Whose session file it is.
+    pid: Option<u32>,
+    search_at: Mono,
+}
+
+pub(super) type Hearings = BTreeMap<UnitName, Hearing>;
+
+/// An agent that runs: its name, attempt and the pane's first process.
+type Running = (UnitName, u64, u32);
+
+impl Engine {
+    fn running_agents(&self) -> Vec<Running> {
+        let agents =
+            self.fleet.units.iter().filter(|(_, unit)| unit.spec.kind != UnitKind::Service);
+        agents
+            .filter_map(|(name, unit)| match &unit.life {
+                Life::Running { pid, .. } => Some((name.clone(), unit.attempt, *pid)),
+                Life::NotStarted
+                | Life::Starting { .. }
+                | Life::Stopping { .. }
+                | Life::Dead { .. }
+                | Life::Failed { .. }
+                | Life::Done { .. } => None,
+            })
+            .collect()
+    }
+
+    fn hearing(&mut self, name: &UnitName, attempt: u64, now: Now) -> Option<&mut Hearing> {
+        if self.hearings.get(name).is_none_or(|hearing| hearing.attempt != attempt) {
+            let session = self.config.agent(name.as_str())?.session.clone();
+            let record = self.store.launch(&session, now).value;
+            let record = record.filter(|record| record.attempt == attempt)?;
+            let sensing = record.sensing;
+            let hearing = Hearing {
+                attempt,
+                start_id: record.start_id,
+                session,
+                config_dir: sensing.as_ref().and_then(|sensing| sensing.config_dir.clone()),
+                follows: sensing.is_some_and(|sensing| sensing.follows),
+                followed: None,
+                spool: Reader::new(hook::spool_file(&self.store.state(), name)),
+                senses: Senses::default(),
+                screen: None,
+                told: None,
+                pid: None,
+                search_at: Mono(0),
+            };
+            self.hearings.insert(name.clone(), hearing);
+        }
+        self.hearings.get_mut(name)
+    }
+
+    /// Takes in what hooks wrote since the last time.
+    pub fn hear(&mut self) {
+        let now = clock::now();
+        for (name, attempt, _) in self.running_agents() {
+            let Some(hearing) = self.hearing(&name, attempt, now) else { continue };
+            let text = match hearing.spool.look() {
+                Ok(text) => text,
+                Err(error) => {
+                    tracing::warn!(unit = %name, %error, "cannot read what its hooks wrote");
+                    continue;
+                }
+            };
+            if text.is_empty() {
+                continue;
+            }
+            for fact in spool::read(&text, &hearing.start_id) {
+                hearing.senses.note(&fact);
+            }
+            self.tell(&name, false, now);
+        }
+    }
+
+    /// Takes in a screen that was just captured; what it means is told with the rest.
+    pub(super) fn saw(&mut self, name: &UnitName, attempt: u64, reading: Reading) {
+        let now = clock::now();
+        match self.hearing(name, attempt, now) {
+            Some(hearing) => hearing.screen = Some((reading, now.mono)),
+            None => self.feed(Event::Read { unit: name.clone(), attempt, reading }),
+        }
+    }
+
+    /// After a glance: session files are read, and the merged readings told. The screens of
+    /// `read` were read just now; those of agents in neither set are as they were.
+    pub(super) fn tell_all(&mut self, read: &BTreeSet<UnitName>, missed: &BTreeSet<UnitName>) {
+        let now = clock::now();
+        let mut processes = None;
+        for (name, attempt, pid) in self.running_agents() {
+            let Some(hearing) = self.hearing(&name, attempt, now) else { continue };
+            if let Some((_, at)) = &mut hearing.screen
+                && !missed.contains(&name)
+            {
+                *at = now.mono;
+            }
+            if let Some(found) = hearing.session_file(pid, now.mono, &mut processes) {
+                hearing.senses.note_file(&found, now);
+            }
+            self.tell(&name, read.contains(&name), now);
+        }
+    }
+
+    /// Merges and tells the core, when there is something new or `anyway`.
+    fn tell(&mut self, name: &UnitName, anyway: bool, now: Now) {
+        let Some(hearing) = self.hearings.get_mut(name) else { return };
+        let screen = hearing.screen.as_ref().map(|(reading, at)| Seen { reading, at: *at });
+        if screen.is_none() && !hearing.senses.speaks(now.mono) {
+            return;
+        }
+        let reading = hearing.senses.merge(screen, now.mono);
+        let news = anyway || hearing.told.as_ref() != Some(&reading);
+        let attempt = hearing.attempt;
+        let id = hearing.senses.session_id().filter(|_| hearing.follows).map(str::to_owned);
+        if news {
+            hearing.told = Some(reading.clone());
+        }
+        if let Some(id) = id {
+            self.follow(name, &id);
+        }
+        if news {
+            self.feed(Event::Read { unit: name.clone(), attempt, reading });
+        }
+    }
+
+    /// The next start takes up the conversation that the CLI is in now, not the one it began with.
+    fn follow(&mut self, name: &UnitName, id: &str) {
+        let sound = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if id.is_empty() || id.len() > 120 || id.starts_with('-') || !id.chars().all(sound) {
+            return;
+        }
+        let Some(hearing) = self.hearings.get_mut(name) else { return };
+        if hearing.followed.as_deref() == Some(id) {
+            return;
+        }
+        hearing.followed = Some(id.to_owned());
+        let path = self.store.conversation_id(name);
+        let stored = std::fs::read_to_string(&path).ok();
+        if stored.as_deref().map(str::trim) == Some(id) {
+            return;
+        }
+        match file::replace(&path, format!("{id}\n").as_bytes(), 0o600) {
+            Ok(()) => {
+                self.log_unit(name, What::State, &format!("its conversation is {id} now"));
+            }
+            Err(error) => {
+                let error = crate::base::chain::text(&error);
+                tracing::warn!(unit = %name, %error, "cannot store its conversation");
+            }
+        }
+    }
+
+    /// A unit that was put down and stays down leaves nothing of ours to its CLI.
+    pub(super) fn unlisten(&mut self, name: &UnitName) {
+        let Some(unit) = self.fleet.units.get(name) else { return };
+        match unit.life {
+            Life::NotStarted | Life::Dead { .. } | Life::Failed { .. } | Life::Done { .. } => {}
+            Life::Starting { .. } | Life::Running { .. } | Life::Stopping { .. } => return,
+        }
+        if unit.wanted || unit.spec.kind == UnitKind::Service {
+            return;
+        }
+        self.hearings.remove(name);
+        if let Err(error) = sensors::remove(&self.store, &unit.spec.session, name) {
+            tracing::warn!(unit = %name, %error, "cannot remove its settings");
+        }
+    }
+}
+
+impl Hearing {
+    /// What Claude Code's own file says of the pane's process, or of one below it.
+    fn session_file(
+        &mut self,
+        pane_pid: u32,
+        now: Mono,
+        processes: &mut Option<process::Snapshot>,
+    ) -> Option<SessionFile> {
+        let folder = self.config_dir.as_ref()?.join("sessions");
+        let known = self.pid.unwrap_or(pane_pid);
+        if let Some(found) = read_session_file(&folder, known) {
+            self.pid = Some(known);
+            return Some(found);
+        }
+        self.pid = None;
+        if now < self.search_at || !folder.is_dir() {
+            return None;
+        }
+        self.search_at = now.plus(SEARCH_EVERY);
+        let tree = processes.get_or_insert_with(process::snapshot).descendants(pane_pid);
+        let found = tree.into_iter().find_map(|pid| read_session_file(&folder, pid))?;
+        tracing::debug!(session = %self.session, pid = found.pid, "found its session file");
+        self.pid = Some(found.pid);
+        Some(found)
+    }
+}
+
+/// The file of a process that lives and is the one that wrote it.
+fn read_session_file(folder: &Path, pid: u32) -> Option<SessionFile> {
+    let path = folder.join(format!("{pid}.json"));
+    let facts = std::fs::metadata(&path).ok()?;
+    if !facts.is_file() || facts.len() > SESSION_FILE_BYTES_MAX {
+        return None;
+    }
+    let found = session_file::read(&std::fs::read(&path).ok()?).ok()?;
+    let started = process::identity(pid)?;
+    let told = found.process_start.as_deref().and_then(|start| start.parse::<u64>().ok());
+    // Elsewhere the kernel counts starts in another unit than the file does.
+    let same = !cfg!(target_os = "linux") || told.is_none_or(|told| told == started);
+    (found.pid == pid && same).then_some(found)
+}

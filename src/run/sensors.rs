@@ -1,0 +1,106 @@
+//! Gives an agent's CLI what it needs to tell about itself, at each start, and takes it away at its end.
+//!
+//! Everything stands in our state folder and in the environment and arguments of the one process;
+//! no file of the user is read for writing. Surprise: a setting of the user's that does the same
+//! job wins, since replacing it would change how their CLI behaves.
+
+use std::path::{Path, PathBuf};
+
+use super::hook;
+use super::store::{Sensing, Store};
+use crate::backend::{Backend, Launch};
+use crate::base::name::{SessionName, UnitName};
+use crate::config::Agent;
+use crate::sense::Cli;
+use crate::sense::wiring::{self, Wiring};
+use crate::sys::file::{self, FileError};
+
+/// What one start is given.
+#[derive(Debug, Default)]
+pub struct Installed {
+    wiring: Wiring,
+    cli: Option<Cli>,
+    program: Option<PathBuf>,
+    /// Worth a line in the event log.
+    pub note: Option<String>,
+}
+
+impl Installed {
+    /// For the launch line.
+    pub fn flag(&self) -> &str {
+        &self.wiring.flag
+    }
+}
+
+/// Writes the settings of this start; an agent of an unknown CLI, or one that wants none, gets none.
+pub fn install(
+    agent: &Agent,
+    backend: &Backend,
+    store: &Store,
+    ao: &Path,
+) -> Result<Installed, FileError> {
+    remove(store, &agent.session, &agent.name)?;
+    let cli = backend.preset.as_deref().and_then(Cli::from_word);
+    let Some(cli) = cli.filter(|_| agent.hooks) else {
+        return Ok(Installed { cli, ..Installed::default() });
+    };
+    let path = store.settings(&agent.session, wiring::extension(cli));
+    let (Some(program), Some(settings)) = (ao.to_str(), path.to_str()) else {
+        let note = Some("its state folder is not UTF-8: it gets no hooks".to_owned());
+        return Ok(Installed { cli: Some(cli), note, ..Installed::default() });
+    };
+    let mut wiring = wiring::wire(cli, program, settings);
+    let mut note = None;
+    if cli == Cli::Claude && backend.flags.contains("--settings") {
+        wiring = Wiring::default();
+        note = Some("its flags name a settings file of their own: it gets no hooks".to_owned());
+    }
+    if let Some(text) = &wiring.file {
+        // Written anew at each start.
+        file::replace_volatile(&path, text.as_bytes(), 0o600)?;
+    }
+    let program = (wiring != Wiring::default()).then(|| ao.to_owned());
+    Ok(Installed { wiring, cli: Some(cli), program, note })
+}
+
+/// Puts what the start needs into its environment, and says how it will be listened to.
+pub fn apply(
+    installed: &mut Installed,
+    launch: &mut Launch,
+    state: &Path,
+    follows: bool,
+) -> Option<Sensing> {
+    // For whatever hook a person gives an agent that we know nothing of.
+    launch.env.insert(hook::STATE.to_owned(), state.to_string_lossy().into_owned());
+    if let Some(plugin) = &installed.wiring.opencode_plugin {
+        let name = "OPENCODE_CONFIG_CONTENT";
+        match wiring::with_plugin(launch.env.get(name).map(String::as_str), plugin) {
+            Some(content) => {
+                launch.env.insert(name.to_owned(), content);
+            }
+            None => {
+                installed.note = Some(format!("its `{name}` is not an object: it gets no hooks"));
+            }
+        }
+    }
+    let cli = installed.cli?;
+    let config_dir = (cli == Cli::Claude).then(|| {
+        let named = launch.env.get("CLAUDE_CONFIG_DIR").map(PathBuf::from);
+        named.or_else(|| launch.env.get("HOME").map(|home| Path::new(home).join(".claude")))
+    });
+    Some(Sensing {
+        cli,
+        program: installed.program.clone(),
+        config_dir: config_dir.flatten(),
+        follows,
+    })
+}
+
+/// Takes away what a start was given.
+pub fn remove(store: &Store, session: &SessionName, name: &UnitName) -> Result<(), FileError> {
+    for extension in ["json", "js"] {
+        file::remove(&store.settings(session, extension))?;
+    }
+    file::remove(&hook::status_file(&store.state(), name))?;
+    file::remove(&hook::spool_file(&store.state(), name))
+}

@@ -1,0 +1,394 @@
+//! Whom to believe, case by case, and what holds in every case.
+
+use chrono::DateTime;
+use proptest::prelude::*;
+
+use super::*;
+use crate::sense::Cli;
+use crate::sense::fact::UsageWindow;
+
+const WALL_MS: i64 = 1_795_240_000_000;
+
+fn now(ms: u64) -> Now {
+    let wall = DateTime::from_timestamp_millis(WALL_MS + i64::try_from(ms).unwrap()).unwrap();
+    Now { wall, mono: Mono(ms) }
+}
+
+fn fact(ms: u64, kind: Kind) -> Fact {
+    Fact {
+        at: now(ms),
+        cli: Cli::Claude,
+        session_id: Some("conversation".into()),
+        subagent: None,
+        transcript: None,
+        kind,
+    }
+}
+
+fn by_subagent(ms: u64, kind: Kind) -> Fact {
+    Fact { subagent: Some("sub".into()), ..fact(ms, kind) }
+}
+
+fn ended() -> Kind {
+    Kind::TurnEnded { interrupted: false, subagents_left: 0 }
+}
+
+fn failed(class: Class, text: &str) -> Kind {
+    Kind::TurnFailed { class, text: text.into() }
+}
+
+fn tool() -> Kind {
+    Kind::ToolStarted { tool: "Bash".into() }
+}
+
+fn asked() -> Kind {
+    Kind::PermissionAsked { what: "Bash".into() }
+}
+
+fn screen(state: PaneState) -> Reading {
+    Reading {
+        state,
+        evidence: vec![Evidence {
+            rule: "of the screen".into(),
+            region: "live".into(),
+            text: "shown".into(),
+        }],
+        cure: None,
+        composer: Composer::Empty,
+        live_hash: 7,
+        marker: None,
+    }
+}
+
+fn file(status: Status, since_ms: u64) -> SessionFile {
+    SessionFile {
+        pid: 1,
+        session_id: Some("conversation".into()),
+        status,
+        waiting_for: None,
+        since_ms: Some(WALL_MS + i64::try_from(since_ms).unwrap()),
+        process_start: None,
+    }
+}
+
+/// One thing that happens, at so many milliseconds.
+enum Step {
+    Fact(Fact),
+    File(u64, SessionFile),
+    /// The screen is looked at and this comes out.
+    Look(u64, PaneState, PaneState),
+    /// No new look at the screen; the last one still counts from its own moment.
+    Blind(u64, PaneState),
+}
+
+#[track_caller]
+fn check(steps: Vec<Step>) -> Reading {
+    let mut senses = Senses::default();
+    let mut last = None;
+    let mut said = nothing();
+    for (number, step) in steps.into_iter().enumerate() {
+        let (ms, expected) = match step {
+            Step::Fact(fact) => {
+                senses.note(&fact);
+                continue;
+            }
+            Step::File(ms, file) => {
+                senses.note_file(&file, now(ms));
+                continue;
+            }
+            Step::Look(ms, shown, expected) => {
+                last = Some((screen(shown), Mono(ms)));
+                (ms, expected)
+            }
+            Step::Blind(ms, expected) => (ms, expected),
+        };
+        let seen = last.as_ref().map(|(reading, at)| Seen { reading, at: *at });
+        said = senses.merge(seen, Mono(ms));
+        assert_eq!(said.state, expected, "step {number}: {said:?}\n{senses:?}");
+    }
+    said
+}
+
+use PaneState as P;
+use Step::{Blind, File, Look};
+
+fn told(ms: u64, kind: Kind) -> Step {
+    Step::Fact(fact(ms, kind))
+}
+
+#[test]
+fn a_turn_that_a_hook_tells_beats_the_older_screen_at_once() {
+    let said = check(vec![
+        Look(1_000, P::Idle, P::Idle),
+        told(1_500, Kind::TurnStarted),
+        Blind(1_510, P::Working),
+        Look(2_000, P::Working, P::Working),
+        told(9_000, ended()),
+        Blind(9_010, P::Idle),
+    ]);
+    assert_eq!((said.evidence[0].region.as_str(), said.live_hash), ("hook", 7));
+}
+
+#[test]
+fn an_interrupted_turn_of_which_no_hook_speaks_ends_by_the_quiet_screen() {
+    check(vec![
+        told(1_000, Kind::TurnStarted),
+        Look(2_000, P::Working, P::Working),
+        Look(5_000, P::Idle, P::Working),
+        Look(24_000, P::Idle, P::Working),
+        Look(25_000, P::Idle, P::Idle),
+        // It does not get back what it lost.
+        Look(26_000, P::Unknown, P::Unknown),
+    ]);
+}
+
+#[test]
+fn a_running_tool_is_not_ended_by_a_minute_of_a_screen_that_looks_idle() {
+    check(vec![
+        told(1_000, Kind::TurnStarted),
+        told(2_000, tool()),
+        Look(3_000, P::Idle, P::Working),
+        Look(63_000, P::Idle, P::Working),
+        Look(700_000, P::Idle, P::Idle),
+    ]);
+}
+
+#[test]
+fn an_error_that_codex_tells_no_hook_of_is_seen_on_the_screen() {
+    for shown in [P::Limited, P::Fatal, P::Overloaded] {
+        check(vec![
+            told(1_000, Kind::TurnStarted),
+            Look(2_000, shown, P::Working),
+            Look(4_500, shown, shown),
+        ]);
+    }
+}
+
+#[test]
+fn idle_of_the_session_file_covers_neither_limit_nor_error_nor_dialog() {
+    for shown in [P::Limited, P::Fatal, P::Overloaded, P::Waiting] {
+        check(vec![File(1_000, file(Status::Idle, 500)), Look(1_000, shown, shown)]);
+    }
+    check(vec![
+        told(1_000, failed(Class::RateLimit, "You've hit your 5-hour limit · resets 7:07am (UTC)")),
+        File(9_000, file(Status::Idle, 1_100)),
+        Look(9_000, P::Idle, P::Limited),
+    ]);
+    check(vec![
+        told(1_000, failed(Class::Login, "Invalid API key")),
+        File(9_000, file(Status::Idle, 1_100)),
+        Look(9_000, P::Idle, P::Fatal),
+    ]);
+}
+
+#[test]
+fn the_classes_of_a_failed_turn_become_states_and_a_busy_server_is_no_limit() {
+    let state = |class, text: &str| {
+        let mut senses = Senses::default();
+        senses.note(&fact(1_000, failed(class, text)));
+        let said = senses.merge(None, Mono(1_001));
+        (said.state, said.cure)
+    };
+    assert_eq!(state(Class::Server, "529 Overloaded"), (P::Overloaded, None));
+    let busy = "Server is temporarily limiting requests (not your usage limit)";
+    assert_eq!(state(Class::RateLimit, busy), (P::Overloaded, None));
+    assert_eq!(state(Class::RateLimit, "You've hit your weekly limit"), (P::Limited, None));
+    assert_eq!(state(Class::Billing, "low"), (P::Fatal, Some(Cure::Person)));
+    assert_eq!(state(Class::Unknown, "API Error: 400"), (P::Idle, None));
+}
+
+#[test]
+fn waiting_for_a_retry_is_work_unless_the_wait_is_a_limit() {
+    let retrying = |text: &str| {
+        let mut senses = Senses::default();
+        let next_s = Some(1_795_250_015);
+        senses.note(&fact(1_000, Kind::Retrying { text: text.into(), next_s }));
+        senses.merge(None, Mono(1_001))
+    };
+    assert_eq!(retrying("Cannot connect to API").state, P::Working);
+    let said = retrying("5 hour usage limit reached. It will reset in 2 hours 30 minutes.");
+    let (_, reset) =
+        crate::limits::read(&said.evidence_text(), now(0).wall, chrono_tz::UTC).unwrap();
+    assert_eq!((said.state, reset.unwrap().at.timestamp()), (P::Limited, 1_795_250_015));
+}
+
+#[test]
+fn a_limit_names_the_exact_reset_of_the_full_window() {
+    let mut senses = Senses::default();
+    let window = |name: &str, used_percent, resets_s| UsageWindow {
+        name: name.into(),
+        used_percent,
+        resets_s: Some(resets_s),
+    };
+    let windows = vec![window("five_hour", 100.0, 1_795_250_015), window("seven_day", 40.0, 9)];
+    senses.note(&fact(500, Kind::Usage(Usage { windows, ..Usage::default() })));
+    let text = "You've hit your 5-hour limit · resets 9:20pm (UTC)";
+    senses.note(&fact(1_000, failed(Class::RateLimit, text)));
+    let said = senses.merge(None, Mono(1_001));
+    let (_, reset) =
+        crate::limits::read(&said.evidence_text(), now(0).wall, chrono_tz::UTC).unwrap();
+    assert_eq!(reset.unwrap().at.timestamp(), 1_795_250_015);
+}
+
+#[test]
+fn a_limit_ends_when_the_agent_is_seen_to_work() {
+    check(vec![
+        told(1_000, failed(Class::RateLimit, "You've hit your weekly limit")),
+        Look(9_000, P::Idle, P::Limited),
+        Look(60_000, P::Working, P::Limited),
+        Look(63_000, P::Working, P::Working),
+        Look(90_000, P::Idle, P::Idle),
+    ]);
+}
+
+#[test]
+fn an_open_permission_beats_a_screen_that_is_not_understood_and_ends_when_work_goes_on() {
+    let said = check(vec![told(1_000, asked()), Look(1_200, P::Idle, P::Waiting)]);
+    assert_eq!(said.composer, Composer::Absent, "nothing may be typed");
+    check(vec![
+        told(1_000, asked()),
+        Look(500_000, P::Unknown, P::Waiting),
+        Look(502_000, P::Working, P::Waiting),
+        Look(505_000, P::Working, P::Working),
+    ]);
+    check(vec![
+        told(1_000, asked()),
+        told(3_000, Kind::ToolEnded { tool: "Bash".into(), failed: false }),
+        Blind(3_010, P::Working),
+    ]);
+}
+
+#[test]
+fn a_subagent_that_works_on_does_not_close_the_dialog_of_the_agent() {
+    check(vec![
+        told(1_000, asked()),
+        Step::Fact(by_subagent(2_000, tool())),
+        Blind(2_010, P::Waiting),
+    ]);
+}
+
+#[test]
+fn background_subagents_keep_an_agent_working_after_its_turn() {
+    check(vec![
+        told(1_000, Kind::TurnStarted),
+        Step::Fact(by_subagent(2_000, Kind::SubagentStarted)),
+        told(3_000, Kind::TurnEnded { interrupted: false, subagents_left: 1 }),
+        File(4_000, file(Status::Idle, 3_000)),
+        Blind(4_000, P::Working),
+        Step::Fact(by_subagent(9_000, Kind::SubagentEnded)),
+        told(9_500, Kind::TurnEnded { interrupted: false, subagents_left: 0 }),
+        Blind(9_510, P::Idle),
+    ]);
+}
+
+#[test]
+fn a_dead_process_is_dead_whatever_anybody_told() {
+    for kind in [Kind::TurnStarted, asked(), failed(Class::RateLimit, "usage limit reached")] {
+        check(vec![told(1_000, kind), Look(1_001, P::Dead, P::Dead)]);
+    }
+}
+
+#[test]
+fn the_session_file_tells_an_interrupt_at_once_and_is_forgotten_when_it_is_not_read_again() {
+    check(vec![
+        told(1_000, Kind::TurnStarted),
+        Look(2_000, P::Working, P::Working),
+        File(3_000, file(Status::Idle, 2_900)),
+        Blind(3_000, P::Idle),
+    ]);
+    check(vec![
+        File(1_000, file(Status::Busy, 900)),
+        Look(2_000, P::Unknown, P::Working),
+        Look(17_000, P::Unknown, P::Unknown),
+    ]);
+    check(vec![
+        File(1_000, file(Status::Waiting, 900)),
+        Look(1_000, P::Limited, P::Limited),
+        Look(2_000, P::Idle, P::Waiting),
+    ]);
+}
+
+#[test]
+fn clear_gives_the_conversation_another_id_and_a_subagent_does_not() {
+    let mut senses = Senses::default();
+    senses.note(&fact(1, Kind::TurnStarted));
+    let other = |fact: Fact| Fact { session_id: Some("other".into()), ..fact };
+    senses.note(&other(by_subagent(2, tool())));
+    assert_eq!(senses.session_id(), Some("conversation"));
+    senses.note(&other(fact(3, Kind::SessionStarted { source: Beginning::Clear })));
+    assert_eq!(senses.session_id(), Some("other"));
+    assert_eq!(senses.merge(None, Mono(4)).state, P::Unknown);
+}
+
+fn any_kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        Just(Kind::TurnStarted),
+        Just(tool()),
+        Just(Kind::ToolEnded { tool: "Bash".into(), failed: true }),
+        Just(asked()),
+        Just(Kind::PermissionAnswered),
+        Just(Kind::IdleNoted),
+        Just(ended()),
+        Just(Kind::TurnEnded { interrupted: true, subagents_left: 2 }),
+        Just(failed(Class::RateLimit, "You've hit your weekly limit")),
+        Just(failed(Class::Server, "529")),
+        Just(failed(Class::Login, "no")),
+        Just(Kind::SubagentStarted),
+        Just(Kind::SubagentEnded),
+        Just(Kind::SessionStarted { source: Beginning::Compact }),
+        Just(Kind::SessionEnded { why: "other".into() }),
+        Just(Kind::Other { event: "New".into() }),
+    ]
+}
+
+fn any_state() -> impl Strategy<Value = PaneState> {
+    prop_oneof![
+        Just(P::Starting),
+        Just(P::Working),
+        Just(P::Idle),
+        Just(P::Waiting),
+        Just(P::Limited),
+        Just(P::Overloaded),
+        Just(P::Fatal),
+        Just(P::Unknown),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_source_that_died_leaves_a_state_standing_for_ever(
+        facts in prop::collection::vec((0_u64..100_000, any_kind(), any::<bool>()), 0..12),
+        status in prop_oneof![Just(Status::Busy), Just(Status::Idle), Just(Status::Waiting)],
+        shown in any_state(),
+    ) {
+        let mut facts = facts;
+        facts.sort_by_key(|(at, _, _)| *at);
+        let mut senses = Senses::default();
+        for (at, kind, sub) in facts {
+            let fact = if sub { by_subagent(at, kind) } else { fact(at, kind) };
+            senses.note(&fact);
+        }
+        senses.note_file(&file(status, 0), now(100_000));
+        let reading = screen(shown);
+        let late = Mono(100_000).plus(STATE_SILENT);
+        let said = senses.merge(Some(Seen { reading: &reading, at: late }), late);
+        prop_assert_eq!(said, reading);
+    }
+
+    #[test]
+    fn idle_never_covers_trouble_on_the_screen(
+        facts in prop::collection::vec((0_u64..100_000, any_kind()), 0..12),
+        shown in prop_oneof![Just(P::Limited), Just(P::Fatal), Just(P::Waiting)],
+    ) {
+        let mut facts = facts;
+        facts.sort_by_key(|(at, _)| *at);
+        let mut senses = Senses::default();
+        for (at, kind) in facts {
+            senses.note(&fact(at, kind));
+        }
+        senses.note_file(&file(Status::Idle, 100_000), now(100_000));
+        let reading = screen(shown);
+        let seen = Seen { reading: &reading, at: Mono(100_000) };
+        prop_assert_ne!(senses.merge(Some(seen), Mono(100_000)).state, P::Idle);
+    }
+}

@@ -1,0 +1,229 @@
+//! How a CLI is told to call `ao hook`: one file of ours beside the agent's state, never the user's own.
+//!
+//! Each CLI has its own door: a settings file by argument (Claude Code), an inline table by argument
+//! (Codex), a plugin named in a variable (opencode). Gemini CLI has none that an ordinary user can
+//! open: settings named in a variable must belong to root. All of them add to what the user
+//! configured; only the status line of Claude Code is replaced, which is why `ao statusline` runs
+//! the user's own.
+//!
+//! Surprise: the commands are shell lines, although Claude Code also takes a program with arguments.
+//! A release that ignored the arguments would run `ao` alone, whose exit code 2 denies every tool.
+
+use serde_json::{Map, Value, json};
+
+use super::Cli;
+use crate::base::quote::shell_word;
+
+/// A hook that hangs is given up by the CLI after so many seconds.
+const TIMEOUT_S: u64 = 10;
+
+const CLAUDE_EVENTS: [&str; 12] = [
+    "SessionStart",
+    "SessionEnd",
+    "UserPromptSubmit",
+    "PreToolUse",
+    "PostToolUse",
+    "PostToolUseFailure",
+    "PermissionRequest",
+    "Notification",
+    "Stop",
+    "StopFailure",
+    "SubagentStart",
+    "SubagentStop",
+];
+
+const CODEX_EVENTS: [&str; 8] = [
+    "SessionStart",
+    "SessionEnd",
+    "UserPromptSubmit",
+    "PreToolUse",
+    "PostToolUse",
+    "PermissionRequest",
+    "Stop",
+    "Interrupt",
+];
+
+/// What a start needs beside its usual launch line.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wiring {
+    /// Content of the file of ours; `None` needs none.
+    pub file: Option<String>,
+    /// A piece of shell for the launch line.
+    pub flag: String,
+    /// To be put into the `plugin` list of `OPENCODE_CONFIG_CONTENT`.
+    pub opencode_plugin: Option<String>,
+}
+
+/// How the file of ours ends: a plugin has to be JavaScript.
+pub const fn extension(cli: Cli) -> &'static str {
+    match cli {
+        Cli::Claude | Cli::Codex | Cli::Gemini => "json",
+        Cli::Opencode => "js",
+    }
+}
+
+/// How this CLI calls the program `ao`; `file` is where the content will stand. Both are absolute.
+pub fn wire(cli: Cli, ao: &str, file: &str) -> Wiring {
+    let command = format!("{} hook {}", shell_word(ao), cli.word());
+    match cli {
+        Cli::Claude => Wiring {
+            file: Some(claude_settings(&command, &format!("{} statusline", shell_word(ao)))),
+            flag: format!("--settings {}", shell_word(file)),
+            ..Wiring::default()
+        },
+        Cli::Codex => Wiring { flag: codex_flag(&command), ..Wiring::default() },
+        Cli::Gemini => Wiring::default(),
+        Cli::Opencode => Wiring {
+            file: Some(PLUGIN.replace("\"AO\"", &json!(ao).to_string())),
+            opencode_plugin: Some(format!("file://{file}")),
+            ..Wiring::default()
+        },
+    }
+}
+
+/// `OPENCODE_CONFIG_CONTENT` with one plugin more; what is no JSON object is left as it is.
+pub fn with_plugin(content: Option<&str>, plugin: &str) -> Option<String> {
+    let mut object: Map<String, Value> =
+        match content.map(str::trim).filter(|text| !text.is_empty()) {
+            Some(text) => serde_json::from_str(text).ok()?,
+            None => Map::new(),
+        };
+    let list = object.entry("plugin").or_insert_with(|| json!([])).as_array_mut()?;
+    list.push(plugin.into());
+    Some(Value::Object(object).to_string())
+}
+
+fn claude_settings(command: &str, status_line: &str) -> String {
+    let hook = json!([{ "hooks": [{
+        "type": "command", "command": command, "timeout": TIMEOUT_S,
+    }]}]);
+    let hooks: Map<String, Value> =
+        CLAUDE_EVENTS.iter().map(|event| ((*event).to_owned(), hook.clone())).collect();
+    pretty(&json!({
+        "hooks": hooks,
+        "statusLine": { "type": "command", "command": status_line },
+    }))
+}
+
+fn codex_flag(command: &str) -> String {
+    // A JSON string of printable characters is a TOML string too.
+    let command = json!(command).to_string();
+    let hook = format!("[{{hooks=[{{type=\"command\",command={command},timeout={TIMEOUT_S}}}]}}]");
+    let events: Vec<String> = CODEX_EVENTS.iter().map(|event| format!("{event}={hook}")).collect();
+    let table = format!("hooks={{{}}}", events.join(","));
+    format!("--dangerously-bypass-hook-trust -c {}", shell_word(&table))
+}
+
+fn pretty(value: &Value) -> String {
+    let mut text = format!("{value:#}");
+    text.push('\n');
+    text
+}
+
+/// Tells and goes on: nothing in it waits for `ao`, and nothing it does can fail a turn.
+const PLUGIN: &str = r#"// Written by ao at each start of the agent; changes are lost.
+import { spawn } from "node:child_process"
+
+const program = "AO"
+const parents = new Map()
+
+const tell = (event, session, fields) => {
+  try {
+    const parent = parents.get(session)
+    const payload = {
+      hook_event_name: event,
+      at_ms: Date.now(),
+      session_id: parent ?? session,
+      agent_id: parent ? session : undefined,
+      ...fields,
+    }
+    const child = spawn(program, ["hook", "opencode"], { stdio: ["pipe", "ignore", "ignore"] })
+    child.on("error", () => {})
+    child.stdin.on("error", () => {})
+    child.stdin.end(JSON.stringify(payload))
+  } catch {}
+}
+
+const heard = (event) => {
+  const said = event.properties ?? {}
+  const session = said.sessionID ?? said.info?.id
+  if (event.type === "session.created") {
+    if (said.info?.parentID) parents.set(session, said.info.parentID)
+    else tell("session.created", session, {})
+  } else if (event.type === "session.status") {
+    const status = said.status ?? {}
+    if (!parents.has(session)) {
+      tell(status.type, session, { message: status.message, next_ms: status.next })
+    }
+  } else if (event.type === "session.error") {
+    const error = said.error ?? {}
+    if (!parents.has(session)) {
+      tell("session.error", session, {
+        error: error.name, status: error.data?.statusCode, message: error.data?.message,
+      })
+    }
+  } else if (/^(permission|question)\.(asked|replied|rejected)$/.test(event.type)) {
+    tell(event.type, session, { tool_name: said.permission })
+  }
+}
+
+export const AoSensors = async () => ({
+  "tool.execute.before": async (input) => {
+    tell("tool.execute.before", input.sessionID, { tool_name: input.tool })
+  },
+  "tool.execute.after": async (input) => {
+    tell("tool.execute.after", input.sessionID, { tool_name: input.tool })
+  },
+  event: async ({ event }) => {
+    try { heard(event) } catch {}
+  },
+})
+"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AO: &str = "/state dir/it's/ao";
+
+    #[test]
+    fn claude_gets_a_whole_settings_file_whose_commands_survive_a_path_with_quotes() {
+        let wiring = wire(Cli::Claude, AO, "/state dir/settings-p-a.json");
+        assert_eq!(wiring.flag, "--settings '/state dir/settings-p-a.json'");
+        let settings: Value = serde_json::from_str(&wiring.file.unwrap()).unwrap();
+        let hooks = settings["hooks"].as_object().unwrap();
+        assert_eq!(hooks.len(), CLAUDE_EVENTS.len());
+        for entries in hooks.values() {
+            let command = entries[0]["hooks"][0]["command"].as_str().unwrap();
+            assert_eq!(command, r"'/state dir/it'\''s/ao' hook claude");
+        }
+        let line = settings["statusLine"]["command"].as_str().unwrap();
+        assert!(line.ends_with(" statusline"), "{line}");
+    }
+
+    #[test]
+    fn codex_gets_its_hooks_as_one_word_that_is_a_toml_table() {
+        let wiring = wire(Cli::Codex, "/state/ao", "/unused");
+        assert_eq!(wiring.file, None);
+        let table = wiring.flag.split_once(" -c '").unwrap().1.strip_suffix('\'').unwrap();
+        let value: toml::Table = toml::from_str(table).unwrap();
+        let stop = &value["hooks"]["Stop"][0]["hooks"][0];
+        assert_eq!(stop["command"].as_str(), Some("/state/ao hook codex"));
+        assert_eq!(value["hooks"].as_table().unwrap().len(), CODEX_EVENTS.len());
+    }
+
+    #[test]
+    fn gemini_is_left_as_it_is() {
+        assert_eq!(wire(Cli::Gemini, "/state/ao", "/state/settings.json"), Wiring::default());
+    }
+
+    #[test]
+    fn the_plugin_joins_those_of_the_user_and_spares_a_text_that_is_no_object() {
+        let with = |content| with_plugin(content, "file:///p.js");
+        assert_eq!(with(None).unwrap(), r#"{"plugin":["file:///p.js"]}"#);
+        let joined = with(Some(r#"{"model":"a/b","plugin":["mine"]}"#)).unwrap();
+        assert_eq!(joined, r#"{"model":"a/b","plugin":["mine","file:///p.js"]}"#);
+        assert_eq!(with(Some("no json")), None);
+        assert!(wire(Cli::Opencode, AO, "/p.js").file.unwrap().contains(r#""/state dir/it's/ao""#));
+    }
+}

@@ -1,0 +1,224 @@
+//! The governance store: acts, approvals, trust, budgets, rates, kill switches and the audit log.
+//!
+//! One [`Store`], several kinds: memory for tests, `SQLite` for one machine; written so that a server
+//! database for several machines fits in. All writing is one serialised transaction that either
+//! happens whole, its audit records included, or not at all. A transaction belongs to one
+//! organisation and can neither see nor change another's rows; that is arranged here, not by callers.
+//!
+//! What a decision means is not known here: `run::governance` puts transactions together.
+
+#[cfg(test)]
+mod contract;
+pub mod heads;
+pub mod memory;
+pub mod rows;
+pub mod sqlite;
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+use ed25519_dalek::SigningKey;
+use serde_json::Value;
+
+use crate::base::now::Now;
+use crate::govern::action::Micros;
+use crate::govern::audit::head::{CHECKPOINT_EVERY_RECORDS, Checkpoint};
+use crate::govern::audit::{Draft, Kind, Record, Tail};
+use rows::{
+    Action, ActionQuery, Approval, AuditQuery, Budget, Conduct, KillSwitch, NewAction, NewApproval,
+    Replay, Reservation, SessionTotals, TrustRow,
+};
+
+/// What a transaction works on: the rows of one organisation.
+///
+/// Times are wall time. Lists come in a fixed order.
+pub trait Tx {
+    fn org(&self) -> &str;
+    /// Signs checkpoints; none in a store without a head.
+    fn signer(&self) -> Option<&SigningKey>;
+
+    fn audit_tail(&mut self) -> Result<Tail, DbError>;
+    /// Behind the tail; call [`append`], which chains.
+    fn audit_push(&mut self, record: &Record) -> Result<(), DbError>;
+    /// In the order of the sequence, until `each` breaks off.
+    fn audit_each(
+        &mut self,
+        query: &AuditQuery,
+        each: &mut dyn FnMut(Record) -> ControlFlow<()>,
+    ) -> Result<(), DbError>;
+    fn checkpoint_push(&mut self, checkpoint: &Checkpoint) -> Result<(), DbError>;
+    fn checkpoints(&mut self) -> Result<Vec<Checkpoint>, DbError>;
+
+    /// The new id is greater than every one before.
+    fn action_insert(&mut self, action: &NewAction) -> Result<i64, DbError>;
+    fn action(&mut self, id: i64) -> Result<Option<Action>, DbError>;
+    /// Status, approval and outcome; what was asked and judged never changes.
+    fn action_update(&mut self, action: &Action) -> Result<(), DbError>;
+    /// Oldest first.
+    fn actions(&mut self, query: &ActionQuery) -> Result<Vec<Action>, DbError>;
+    fn session_totals(&mut self, session_id: &str) -> Result<SessionTotals, DbError>;
+
+    fn replay(&mut self, correlation_id: &str) -> Result<Option<Replay>, DbError>;
+    fn replay_insert(&mut self, correlation_id: &str, replay: &Replay) -> Result<(), DbError>;
+
+    fn approval_insert(&mut self, approval: &NewApproval) -> Result<i64, DbError>;
+    fn approval(&mut self, id: i64) -> Result<Option<Approval>, DbError>;
+    /// The newest for an act.
+    fn approval_for(&mut self, digest: &str) -> Result<Option<Approval>, DbError>;
+    fn approval_update(&mut self, approval: &Approval) -> Result<(), DbError>;
+    /// Those that may still be used or decided, oldest first.
+    fn approvals_open(&mut self) -> Result<Vec<Approval>, DbError>;
+
+    fn trust(&mut self, agent: &str) -> Result<Option<TrustRow>, DbError>;
+    fn trust_put(&mut self, row: &TrustRow) -> Result<(), DbError>;
+    fn trusts(&mut self) -> Result<Vec<TrustRow>, DbError>;
+    /// By class.
+    fn conduct(&mut self, agent: &str) -> Result<Vec<Conduct>, DbError>;
+    fn conduct_put(&mut self, row: &Conduct) -> Result<(), DbError>;
+
+    /// A document that a pure type owns (a record of conduct, an accepted digest), by kind and key.
+    fn fact(&mut self, kind: &str, key: &str) -> Result<Option<Value>, DbError>;
+    fn fact_put(&mut self, kind: &str, key: &str, body: &Value) -> Result<(), DbError>;
+    /// All of one kind, by key.
+    fn facts(&mut self, kind: &str) -> Result<Vec<(String, Value)>, DbError>;
+
+    /// Nothing spent and nothing reserved where there is no row.
+    fn budget(&mut self, key: &str, window: DateTime<Utc>) -> Result<Budget, DbError>;
+    fn budget_put(&mut self, budget: &Budget) -> Result<(), DbError>;
+    /// All windows, by key and then time.
+    fn budgets(&mut self) -> Result<Vec<Budget>, DbError>;
+    fn reservation_insert(&mut self, reservation: &Reservation) -> Result<(), DbError>;
+    /// Removes and returns those of one act.
+    fn reservations_take(&mut self, action_id: i64) -> Result<Vec<Reservation>, DbError>;
+    /// Acts that hold reservations which lapse by `at`, at most `count`.
+    fn reservations_lapsed(&mut self, at: DateTime<Utc>, count: u32) -> Result<Vec<i64>, DbError>;
+
+    fn rate_push(&mut self, key: &str, at: DateTime<Utc>) -> Result<(), DbError>;
+    /// Events at or after `since`; those that lie ahead of a clock that was set back count too.
+    fn rate_count(&mut self, key: &str, since: DateTime<Utc>) -> Result<u64, DbError>;
+    /// The first event at or after `since`: when the next place becomes free.
+    fn rate_oldest(
+        &mut self,
+        key: &str,
+        since: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, DbError>;
+    fn rate_forget(&mut self, key: &str, before: DateTime<Utc>) -> Result<(), DbError>;
+
+    /// Those in force, oldest first.
+    fn kills(&mut self) -> Result<Vec<KillSwitch>, DbError>;
+    fn kill_put(&mut self, kill: &KillSwitch) -> Result<(), DbError>;
+    /// Whether one was in force.
+    fn kill_lift(&mut self, target: &str) -> Result<bool, DbError>;
+}
+
+/// Work on the rows of one organisation.
+pub type Work<'a> = &'a mut dyn FnMut(&mut dyn Tx) -> Result<(), DbError>;
+
+/// A place where governance keeps what it must not forget.
+pub trait Store {
+    /// One serialised transaction. When this returns `Ok`, all that `work` wrote survives a power
+    /// cut; when it returns an error, nothing of it is there.
+    fn write(&mut self, org: &str, now: Now, work: Work<'_>) -> Result<(), DbError>;
+    /// One consistent view; what `work` writes is thrown away.
+    fn read(&mut self, org: &str, work: Work<'_>) -> Result<(), DbError>;
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    #[error("cannot open the governance store `{path}`")]
+    Open {
+        path: PathBuf,
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("`{path}` was written by a newer ao (schema {found}, this one knows {known})")]
+    Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("the governance store `{path}` was replaced while it was open")]
+    Replaced { path: PathBuf },
+    #[error("the governance store is locked by another process for {waited_ms} ms")]
+    Busy { waited_ms: u64 },
+    #[error("cannot {act} in the governance store")]
+    Sql {
+        act: &'static str,
+        #[source]
+        cause: rusqlite::Error,
+    },
+    #[error("the governance store holds {what} that ao did not write")]
+    Damaged { what: String },
+    #[error(transparent)]
+    Head(#[from] heads::HeadError),
+}
+
+/// [`Store::write`] with a result.
+pub fn write<T>(
+    store: &mut dyn Store,
+    org: &str,
+    now: Now,
+    work: impl FnOnce(&mut dyn Tx) -> Result<T, DbError>,
+) -> Result<T, DbError> {
+    let (mut work, mut result) = (Some(work), None);
+    store.write(org, now, &mut |tx| {
+        let work = work.take().expect("a store runs the work once");
+        result = Some(work(tx)?);
+        Ok(())
+    })?;
+    Ok(result.expect("a store that committed has run the work"))
+}
+
+/// [`Store::read`] with a result.
+pub fn read<T>(
+    store: &mut dyn Store,
+    org: &str,
+    work: impl FnOnce(&mut dyn Tx) -> Result<T, DbError>,
+) -> Result<T, DbError> {
+    let (mut work, mut result) = (Some(work), None);
+    store.read(org, &mut |tx| {
+        let work = work.take().expect("a store runs the work once");
+        result = Some(work(tx)?);
+        Ok(())
+    })?;
+    Ok(result.expect("a store that answered has run the work"))
+}
+
+/// Records something in the transaction it belongs to; each hundredth record is signed.
+pub fn append(tx: &mut dyn Tx, draft: &Draft, now: Now) -> Result<Tail, DbError> {
+    let before = tx.audit_tail()?;
+    let record = Record::chained(tx.org(), &before, draft, now.wall);
+    tx.audit_push(&record)?;
+    if record.seq.is_multiple_of(CHECKPOINT_EVERY_RECORDS) {
+        let checkpoint = tx.signer().map(|key| Checkpoint::signed(&record.org, record.tail(), key));
+        if let Some(checkpoint) = checkpoint {
+            tx.checkpoint_push(&checkpoint)?;
+        }
+    }
+    Ok(record.tail())
+}
+
+/// Records that the head had fallen behind when the machine went down.
+fn append_recovered(tx: &mut dyn Tx, from: u64, now: Now) -> Result<(), DbError> {
+    let to = tx.audit_tail()?.seq;
+    let draft =
+        Draft::new(Kind::HeadRecovered, "ao", "audit head").with("from", from).with("to", to);
+    append(tx, &draft, now).map(drop)
+}
+
+/// Adds to what is reserved in one window.
+pub fn reserve(tx: &mut dyn Tx, reservation: &Reservation) -> Result<(), DbError> {
+    let mut budget = tx.budget(&reservation.key, reservation.window)?;
+    budget.reserved = Micros(budget.reserved.0.saturating_add(reservation.amount.0));
+    tx.budget_put(&budget)?;
+    tx.reservation_insert(reservation)
+}
+
+/// Turns what an act reserved into what it spent: `actual`, or the reserved amount itself.
+pub fn settle(tx: &mut dyn Tx, action_id: i64, actual: Option<Micros>) -> Result<(), DbError> {
+    for reservation in tx.reservations_take(action_id)? {
+        let mut budget = tx.budget(&reservation.key, reservation.window)?;
+        let spent = actual.unwrap_or(reservation.amount);
+        budget.reserved = Micros(budget.reserved.0.saturating_sub(reservation.amount.0).max(0));
+        budget.spent = Micros(budget.spent.0.saturating_add(spent.0));
+        tx.budget_put(&budget)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,236 @@
+//! The store as one `SQLite` file, for many processes of one machine at once.
+//!
+//! WAL with `synchronous=FULL`: a commit is on the disk when it returns. A writer that finds the file
+//! locked tries again each millisecond, because `SQLite`'s own growing pauses cost ten times as much
+//! at the 99th percentile. The last process to leave does not fold the log back in: each hook would
+//! pay for that.
+
+mod rows;
+mod schema;
+mod tx;
+
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::heads::Heads;
+use super::rows::Budget;
+use super::{DbError, Store, Tx as _, Work, append, append_recovered};
+use crate::base::now::Now;
+use crate::govern::action::Micros;
+use crate::govern::audit::head::Standing;
+use crate::govern::audit::{Draft, Kind};
+use tx::SqliteTx;
+
+/// Between two tries for the write lock.
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
+/// A lock held longer than this denies: the CLI behind a hook does not wait for ever.
+const BUSY_TRIES_MAX: i32 = 2_000;
+
+pub struct SqliteStore {
+    path: PathBuf,
+    connection: Connection,
+    heads: Option<Heads>,
+    /// Names the database; made with it.
+    id: String,
+    /// Device and inode at the time of opening.
+    file: (u64, u64),
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("SqliteStore").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl SqliteStore {
+    /// Opens the file, or makes it (mode 0600) with today's tables. With `heads`, each log's end is
+    /// proven before it is written on.
+    pub fn open(path: &Path, heads: Option<Heads>, now: DateTime<Utc>) -> Result<Self, DbError> {
+        let open = |cause: Box<dyn std::error::Error + Send + Sync>| DbError::Open {
+            path: path.to_owned(),
+            cause,
+        };
+        // Made here, so that it is never readable by others, not even for a moment.
+        std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(|cause| open(Box::new(cause)))?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection =
+            Connection::open_with_flags(path, flags).map_err(|cause| open(Box::new(cause)))?;
+        let file = identity(path).map_err(|cause| open(Box::new(cause)))?;
+        set_up(&mut connection).map_err(|cause| open(Box::new(cause)))?;
+        let found = schema::version(&connection).map_err(|cause| open(Box::new(cause)))?;
+        let known = schema::VERSION;
+        if found > known {
+            return Err(DbError::Newer { path: path.to_owned(), found, known });
+        }
+        if found < known {
+            migrate(&mut connection, now).map_err(|cause| open(Box::new(cause)))?;
+        }
+        let id = connection
+            .query_row("SELECT id FROM store", [], |row| row.get(0))
+            .map_err(|cause| open(Box::new(cause)))?;
+        Ok(Self { path: path.to_owned(), connection, heads, id, file })
+    }
+
+    /// Names the database.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub fn heads(&self) -> Option<&Heads> {
+        self.heads.as_ref()
+    }
+
+    /// Lets the file grow to so many pages and no further.
+    #[cfg(test)]
+    pub(crate) fn limit_pages(&self, most: i64) {
+        let text = format!("PRAGMA max_page_count = {most}");
+        self.connection.query_row(&text, [], |_| Ok(())).unwrap();
+    }
+
+    /// Makes a new head for a log whose head is lost or disagrees; a person's decision, recorded as such.
+    pub fn adopt_head(&mut self, org: &str, by: &str, why: &str, now: Now) -> Result<(), DbError> {
+        let draft = Draft::new(Kind::HeadAdopted, by, "audit head").with("why", why);
+        self.transact(org, now, false, &mut |tx| append(tx, &draft, now).map(drop))
+    }
+
+    fn transact(
+        &mut self,
+        org: &str,
+        now: Now,
+        prove: bool,
+        work: Work<'_>,
+    ) -> Result<(), DbError> {
+        if identity(&self.path).ok() != Some(self.file) {
+            return Err(DbError::Replaced { path: self.path.clone() });
+        }
+        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(sql("begin"))?;
+        let result = self.inside(org, now, prove, work);
+        match result {
+            Ok(after) => {
+                if let Err(cause) = self.connection.execute_batch("COMMIT") {
+                    self.roll_back();
+                    return Err(sql("commit")(cause));
+                }
+                if let (Some(heads), Some(after)) = (&self.heads, after) {
+                    heads.commit(org, after)?;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.roll_back();
+                Err(error)
+            }
+        }
+    }
+
+    /// Between BEGIN and COMMIT; the new end of the log, when it has one.
+    fn inside(
+        &self,
+        org: &str,
+        now: Now,
+        prove: bool,
+        work: Work<'_>,
+    ) -> Result<Option<crate::govern::audit::Tail>, DbError> {
+        let signer = self.heads.as_ref().map(Heads::key);
+        let mut tx = SqliteTx::new(&self.connection, org, signer);
+        let before = tx.audit_tail()?;
+        if prove && let Some(heads) = &self.heads {
+            let standing = heads.check(&self.id, org, before, |seq| tx.audit_hash(seq))?;
+            if let Standing::MachineWentDown { from } = standing {
+                append_recovered(&mut tx, from, now)?;
+            }
+        }
+        work(&mut tx)?;
+        let after = tx.audit_tail()?;
+        if after == before {
+            return Ok(None);
+        }
+        if let Some(heads) = &self.heads {
+            heads.announce(&self.id, org, before, after)?;
+        }
+        Ok(Some(after))
+    }
+
+    fn roll_back(&self) {
+        if !self.connection.is_autocommit() {
+            // A failed rollback leaves the transaction to the end of the connection, which undoes it too.
+            drop(self.connection.execute_batch("ROLLBACK"));
+        }
+    }
+}
+
+impl Store for SqliteStore {
+    fn write(&mut self, org: &str, now: Now, work: Work<'_>) -> Result<(), DbError> {
+        self.transact(org, now, true, work)
+    }
+
+    fn read(&mut self, org: &str, work: Work<'_>) -> Result<(), DbError> {
+        self.connection.execute_batch("BEGIN DEFERRED").map_err(sql("begin"))?;
+        let signer = self.heads.as_ref().map(Heads::key);
+        let result = work(&mut SqliteTx::new(&self.connection, org, signer));
+        self.roll_back();
+        result
+    }
+}
+
+fn set_up(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.busy_handler(Some(wait_for_lock))?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+    if mode != "wal" {
+        connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    }
+    connection.execute_batch("PRAGMA synchronous = FULL")?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+fn migrate(connection: &mut Connection, now: DateTime<Utc>) -> rusqlite::Result<()> {
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    // Another process may have been first.
+    let result = schema::version(connection).and_then(|from| {
+        let at = now.to_rfc3339_opts(SecondsFormat::Secs, true);
+        schema::migrate(connection, from, &at)
+    });
+    let end = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    connection.execute_batch(end).and(result)
+}
+
+fn wait_for_lock(tries: i32) -> bool {
+    std::thread::sleep(BUSY_PAUSE);
+    tries < BUSY_TRIES_MAX
+}
+
+fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
+    let facts = std::fs::metadata(path)?;
+    Ok((facts.dev(), facts.ino()))
+}
+
+/// What a failed statement means.
+fn sql(act: &'static str) -> impl Fn(rusqlite::Error) -> DbError {
+    move |cause| match cause.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => DbError::Busy {
+            waited_ms: u64::try_from(BUSY_TRIES_MAX).unwrap_or(0)
+                * crate::base::now::millis(BUSY_PAUSE),
+        },
+        Some(_) | None => DbError::Sql { act, cause },
+    }
+}
+
+/// A window of which nothing was used.
+pub(super) fn empty_budget(key: &str, window: DateTime<Utc>) -> Budget {
+    Budget { key: key.to_owned(), window, spent: Micros(0), reserved: Micros(0) }
+}

@@ -1,0 +1,130 @@
+//! The tables, and how an older database becomes one of today.
+//!
+//! Each step stays as it is once released; a change is a new step. The version stands in a table of
+//! its own, with when and by which `ao` each step was made.
+
+use rusqlite::{Connection, OptionalExtension as _};
+
+/// One text a version; the first makes version 1.
+const STEPS: [&str; 1] = [r"
+CREATE TABLE store (id TEXT NOT NULL) STRICT;
+
+CREATE TABLE audit (
+    org TEXT NOT NULL, seq INTEGER NOT NULL, at_us INTEGER NOT NULL, kind TEXT NOT NULL,
+    actor TEXT NOT NULL, subject TEXT NOT NULL, action_id INTEGER NOT NULL, details TEXT NOT NULL,
+    hash BLOB NOT NULL, PRIMARY KEY (org, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE checkpoints (
+    org TEXT NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL, signature TEXT NOT NULL,
+    PRIMARY KEY (org, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE actions (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, org TEXT NOT NULL, agent TEXT NOT NULL,
+    action_type TEXT NOT NULL, resource TEXT NOT NULL, context TEXT NOT NULL,
+    cost INTEGER NOT NULL, claimed_risk REAL, session_id TEXT, parent_id INTEGER,
+    depth INTEGER NOT NULL, correlation_id TEXT, digest TEXT NOT NULL, class TEXT NOT NULL,
+    verdict_effect TEXT NOT NULL, reason TEXT NOT NULL, trace TEXT NOT NULL, risk INTEGER NOT NULL,
+    policy_digest TEXT NOT NULL, effect TEXT NOT NULL, status TEXT NOT NULL,
+    decided_by TEXT NOT NULL, approval_id INTEGER, submitted_us INTEGER NOT NULL,
+    finished_us INTEGER, actual_cost INTEGER, outcome TEXT NOT NULL
+) STRICT;
+CREATE INDEX actions_by_session ON actions (org, session_id) WHERE session_id IS NOT NULL;
+CREATE INDEX actions_by_agent ON actions (org, agent, id);
+CREATE TABLE replays (
+    org TEXT NOT NULL, correlation_id TEXT NOT NULL, body_digest TEXT NOT NULL,
+    action_id INTEGER NOT NULL, PRIMARY KEY (org, correlation_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE approvals (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, org TEXT NOT NULL, action_id INTEGER NOT NULL,
+    agent TEXT NOT NULL, digest TEXT NOT NULL, summary TEXT NOT NULL, reason TEXT NOT NULL,
+    created_us INTEGER NOT NULL, expires_us INTEGER NOT NULL, state TEXT NOT NULL,
+    decided_us INTEGER, decided_by TEXT, why TEXT, signature TEXT
+) STRICT;
+CREATE INDEX approvals_by_digest ON approvals (org, digest, id);
+CREATE INDEX approvals_open ON approvals (org, id) WHERE state IN ('pending', 'approved');
+
+CREATE TABLE trust (
+    org TEXT NOT NULL, agent TEXT NOT NULL, level TEXT NOT NULL, base TEXT NOT NULL,
+    lowered_until_us INTEGER, why TEXT NOT NULL, by TEXT NOT NULL, changed_us INTEGER NOT NULL,
+    PRIMARY KEY (org, agent)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE conduct (
+    org TEXT NOT NULL, agent TEXT NOT NULL, class TEXT NOT NULL, runs INTEGER NOT NULL,
+    successes INTEGER NOT NULL, failures INTEGER NOT NULL, denials INTEGER NOT NULL,
+    violations INTEGER NOT NULL, since_us INTEGER NOT NULL, last_us INTEGER NOT NULL,
+    PRIMARY KEY (org, agent, class)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE facts (
+    org TEXT NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (org, kind, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE budgets (
+    org TEXT NOT NULL, key TEXT NOT NULL, window_us INTEGER NOT NULL, spent INTEGER NOT NULL,
+    reserved INTEGER NOT NULL, PRIMARY KEY (org, key, window_us)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE reservations (
+    org TEXT NOT NULL, action_id INTEGER NOT NULL, key TEXT NOT NULL, window_us INTEGER NOT NULL,
+    amount INTEGER NOT NULL, lapses_us INTEGER NOT NULL, PRIMARY KEY (org, action_id, key, window_us)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX reservations_by_lapse ON reservations (org, lapses_us);
+CREATE TABLE rates (org TEXT NOT NULL, key TEXT NOT NULL, at_us INTEGER NOT NULL) STRICT;
+CREATE INDEX rates_by_key ON rates (org, key, at_us);
+
+CREATE TABLE kills (
+    org TEXT NOT NULL, target TEXT NOT NULL, by TEXT NOT NULL, why TEXT NOT NULL,
+    at_us INTEGER NOT NULL, PRIMARY KEY (org, target)
+) STRICT, WITHOUT ROWID;
+"];
+
+/// The schema this program writes.
+pub(super) const VERSION: i64 = 1;
+
+/// The schema of a database; 0 for an empty one.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    let table = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_version'";
+    let there = connection.query_row(table, [], |_| Ok(())).optional()?;
+    if there.is_none() {
+        return Ok(0);
+    }
+    connection
+        .query_row("SELECT coalesce(max(version), 0) FROM schema_version", [], |row| row.get(0))
+}
+
+/// Makes the missing steps; the caller holds the write lock. `at`: RFC 3339.
+pub(super) fn migrate(connection: &Connection, from: i64, at: &str) -> rusqlite::Result<()> {
+    if from == 0 {
+        connection.execute_batch(
+            "CREATE TABLE schema_version (
+                 version INTEGER PRIMARY KEY, at TEXT NOT NULL, ao TEXT NOT NULL
+             ) STRICT;",
+        )?;
+    }
+    for (version, step) in (1..).zip(STEPS) {
+        if version > from {
+            connection.execute_batch(step)?;
+            connection.execute(
+                "INSERT INTO schema_version (version, at, ao) VALUES (?1, ?2, ?3)",
+                (version, at, crate::VERSION),
+            )?;
+        }
+    }
+    if from == 0 {
+        let id = uuid::Uuid::new_v4().to_string();
+        connection.execute("INSERT INTO store (id) VALUES (?1)", [id])?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_version_has_its_step() {
+        assert_eq!(i64::try_from(STEPS.len()), Ok(VERSION));
+    }
+}

@@ -1,0 +1,74 @@
+//! `ao hook <cli>` and `ao statusline`: called by the CLIs themselves, many times a minute.
+//!
+//! Surprise: both are taken before the command line is parsed, since a CLI waits for each call, and
+//! no fault of ours may end them with another code than their answer's: 2 would deny a tool.
+
+use std::ffi::OsString;
+use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
+
+use crate::run::hook::{self, Place};
+use crate::sense::Cli;
+use crate::sense::answer::{self, Answer, Payload};
+use crate::ui::{exit, print};
+
+/// Take one hook call of a CLI on standard input and tell the watchdog (set up by `ao up`).
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Whose hook: `claude`, `codex`, `gemini` or `opencode`.
+    #[arg(value_parser = ["claude", "codex", "gemini", "opencode"])]
+    cli: String,
+}
+
+/// Take the status line input of Claude Code and print the user's own line (set up by `ao up`).
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatusLineArgs {}
+
+/// Runs the call when the arguments are one; everything else is left to the parser.
+pub(crate) fn quick(arguments: &[OsString]) -> Option<ExitCode> {
+    let words: Vec<&str> =
+        arguments.iter().skip(1).take(3).map(|word| word.to_str().unwrap_or_default()).collect();
+    match *words {
+        ["hook", cli] => Cli::from_word(cli).map(|cli| leave(&hook_call(cli))),
+        ["statusline"] => Some(leave(&status_line_call())),
+        _ => None,
+    }
+}
+
+pub(crate) fn run(args: &Args) -> u8 {
+    let Some(cli) = Cli::from_word(&args.cli) else { return exit::DONE };
+    let answer = hook_call(cli);
+    print::answer(&answer.stdout, &answer.stderr);
+    answer.code
+}
+
+pub(crate) fn run_status_line(_args: &StatusLineArgs) -> u8 {
+    let answer = status_line_call();
+    print::answer(&answer.stdout, &answer.stderr);
+    answer.code
+}
+
+fn hook_call(cli: Cli) -> Answer {
+    guarded(|| {
+        let (bytes, truncated) = hook::input();
+        let place = Place::from_environment();
+        hook::hook(cli, Payload { bytes: &bytes, truncated }, place.as_ref())
+    })
+}
+
+fn status_line_call() -> Answer {
+    guarded(|| {
+        let (bytes, _) = hook::input();
+        hook::status_line(&bytes, Place::from_environment().as_ref())
+    })
+}
+
+/// A panic of ours is no opinion about what the agent does.
+fn guarded(call: impl FnOnce() -> Answer) -> Answer {
+    std::panic::catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| answer::neutral())
+}
+
+fn leave(answer: &Answer) -> ExitCode {
+    print::answer(&answer.stdout, &answer.stderr);
+    ExitCode::from(answer.code)
+}

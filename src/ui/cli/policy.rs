@@ -1,0 +1,348 @@
+//! `ao policy`: check policies, run their tests, explain one act, replay recorded acts.
+//!
+//! Works on the files themselves, past the cache, so that what is shown is what is written. What
+//! trust and budgets add to a verdict is not here.
+
+use std::io::BufRead as _;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value, json};
+
+use super::{Globals, load_config};
+use crate::govern::action::{Ask, Micros};
+use crate::govern::attribute::{Attribute, Source};
+use crate::govern::class::Class;
+use crate::govern::policy::evaluate::Situation;
+use crate::govern::policy::explain::explain;
+use crate::govern::policy::replay::{self, Recorded};
+use crate::govern::policy::{Known, Set, Usage, facts};
+use crate::govern::trust::Level;
+use crate::run::policies::{self, Checked, PoliciesError};
+use crate::sys::clock;
+use crate::ui::exit;
+use crate::ui::failure::Failure;
+use crate::ui::print::{self, Tone};
+
+/// Check policies, run their tests, explain one act, replay recorded acts.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The folder of policy files (default: `policies/` of the project).
+    #[arg(long, global = true, value_name = "DIR")]
+    policies: Option<PathBuf>,
+    #[command(subcommand)]
+    step: Step,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Step {
+    /// Check every file: errors, and rules that cannot be meant.
+    Check,
+    /// Run the tests that stand in the files.
+    Test,
+    /// Show what each rule says about one act, and why.
+    Explain(Box<Explain>),
+    /// Judge recorded acts under another set and show the answers that change.
+    Replay(Replay),
+}
+
+#[derive(Debug, clap::Args)]
+struct Explain {
+    /// The act, such as file.write or deploy.run.
+    #[arg(value_name = "ACTION")]
+    action: String,
+    /// What it is done to.
+    #[arg(long, default_value = "")]
+    resource: String,
+    /// Who asks.
+    #[arg(long, default_value = "agent")]
+    agent: String,
+    /// The trust in force.
+    #[arg(long, default_value = "L2", value_parser = level)]
+    trust: Level,
+    #[arg(long, default_value = "")]
+    project: String,
+    /// The estimated cost, such as $0.25.
+    #[arg(long, default_value = "0", value_parser = money)]
+    cost: Micros,
+    /// What the agent says itself: NAME=VALUE, for `context.NAME`.
+    #[arg(long, value_name = "NAME=VALUE")]
+    context: Vec<String>,
+    /// A fact from a verified source: NAME=VALUE, the name in full.
+    #[arg(long, value_name = "NAME=VALUE")]
+    verified: Vec<String>,
+    /// When (RFC 3339; default: now).
+    #[arg(long, value_name = "ISO", value_parser = instant)]
+    at: Option<DateTime<Utc>>,
+    /// Show rules out of scope, too.
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Replay {
+    /// Recorded acts, one JSON object a line; `-` = standard input.
+    #[arg(long, value_name = "FILE")]
+    from: PathBuf,
+    /// The folder with the changed policies.
+    #[arg(long, value_name = "DIR")]
+    against: PathBuf,
+}
+
+pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
+    let (folder, known) = place(args.policies, globals)?;
+    match args.step {
+        Step::Check => check(&folder, &known, globals),
+        Step::Test => test(&folder, &known, globals),
+        Step::Explain(asked) => explain_act(&folder, &known, *asked, globals),
+        Step::Replay(asked) => replay_acts(&folder, &known, &asked, globals),
+    }
+}
+
+/// With `--policies` no config is needed; then names of agents are not checked.
+fn place(given: Option<PathBuf>, globals: &Globals) -> Result<(PathBuf, Known), Failure> {
+    match (given, load_config(globals)) {
+        (Some(folder), Err(_)) => Ok((folder, Known::default())),
+        (None, Err(failure)) => {
+            Err(failure.hint("or name the folder itself with `--policies DIR`"))
+        }
+        (given, Ok(config)) => {
+            let agents = config.agents.iter().map(|agent| agent.name.as_str().to_owned());
+            let known = Known { agents: agents.collect(), ..Known::default() };
+            Ok((given.unwrap_or_else(|| config.project_dir.join("policies")), known))
+        }
+    }
+}
+
+fn read(folder: &Path, known: &Known) -> Result<Checked, Failure> {
+    policies::check(folder, known).map_err(|error| {
+        let failure = Failure::from_error(exit::USAGE, &error);
+        match error {
+            PoliciesError::NoFolder { .. } => {
+                failure.hint("name it with `--policies DIR`; see docs/policies.md for what goes in")
+            }
+            PoliciesError::Read { .. }
+            | PoliciesError::NotText { .. }
+            | PoliciesError::TooLarge { .. } => failure,
+        }
+    })
+}
+
+/// The set of a folder, or all that is wrong with it.
+fn good(folder: &Path, known: &Known, globals: &Globals) -> Result<(Set, Checked), Failure> {
+    let checked = read(folder, known)?;
+    match checked.set.clone() {
+        Some(set) => Ok((set, checked)),
+        None => Err(refused(folder, &checked, globals)),
+    }
+}
+
+fn refused(folder: &Path, checked: &Checked, globals: &Globals) -> Failure {
+    let text = checked.render(folder, print::err_colored(globals));
+    Failure::rendered(exit::USAGE, text.trim_end())
+}
+
+fn check(folder: &Path, known: &Known, globals: &Globals) -> Result<u8, Failure> {
+    let (set, checked) = good(folder, known, globals)?;
+    let warnings = checked.render(folder, print::err_colored(globals));
+    if !warnings.is_empty() {
+        print::err(warnings.trim_end());
+    }
+    let counts = (checked.files.len(), set.rules.len(), checked.cases.len());
+    if globals.json {
+        let document = json!({
+            "version": 1, "digest": set.digest, "files": counts.0, "rules": counts.1,
+            "tests": counts.2,
+            "warnings": checked.problems.iter().map(|file| file.diagnostics.len()).sum::<usize>(),
+        });
+        print::out(&document.to_string());
+    } else if !globals.quiet {
+        print::out(&format!(
+            "{}: files {}, rules {}, tests {} passed, digest {}",
+            folder.display(),
+            counts.0,
+            counts.1,
+            counts.2,
+            set.digest.get(..12).unwrap_or(&set.digest)
+        ));
+    }
+    Ok(exit::DONE)
+}
+
+fn test(folder: &Path, known: &Known, globals: &Globals) -> Result<u8, Failure> {
+    // A failed test is an error of the set, shown at its place.
+    let (set, checked) = good(folder, known, globals)?;
+    if globals.json {
+        let document = json!({ "version": 1, "digest": set.digest, "tests": checked.cases });
+        print::out(&document.to_string());
+    } else if !globals.quiet {
+        let colored = print::colored(globals);
+        for case in &checked.cases {
+            let mark = print::paint("✓", Tone::Good, colored);
+            print::out(&format!("{mark} {}: {}", case.file, case.name));
+        }
+        print::out(&format!("{} passed", checked.cases.len()));
+    }
+    Ok(exit::DONE)
+}
+
+fn explain_act(
+    folder: &Path,
+    known: &Known,
+    asked: Explain,
+    globals: &Globals,
+) -> Result<u8, Failure> {
+    let (set, _) = good(folder, known, globals)?;
+    let context: Map<String, Value> = pairs(&asked.context)?.into_iter().collect();
+    let mut attributes = facts::claims(&context);
+    for (name, json) in pairs(&asked.verified)? {
+        if let Some(value) = facts::value(&json) {
+            attributes.insert(name, Attribute { value, source: Source::Verified });
+        }
+    }
+    let ask = Ask {
+        org: "local".to_owned(),
+        agent: asked.agent,
+        action_type: asked.action,
+        resource: asked.resource,
+        context,
+        cost: asked.cost,
+        claimed_risk: None,
+        session_id: None,
+        parent_action_id: None,
+        depth: 0,
+        correlation_id: None,
+    };
+    let usage = Usage::default();
+    let situation = Situation {
+        class: Class::Act,
+        trust: asked.trust,
+        project: &asked.project,
+        attributes: &attributes,
+        used: &usage,
+        now: asked.at.unwrap_or_else(|| clock::now().wall),
+        zone: clock::zone(),
+    };
+    let rules = explain(&set, &ask, &situation);
+    let outcome = set.evaluate(&ask, &situation);
+    if globals.json {
+        let document = json!({
+            "version": 1, "digest": set.digest, "action": ask, "effect": outcome.effect(),
+            "permits": outcome.permits, "rules": rules,
+        });
+        print::out(&document.to_string());
+        return Ok(exit::DONE);
+    }
+    for rule in rules.iter().filter(|rule| asked.all || rule.concerns()) {
+        print::out(&rule.lines().join("\n"));
+    }
+    let said = match outcome.effect() {
+        None => "no policy speaks: trust alone decides".to_owned(),
+        Some(effect) => format!("policies say: {}", word(effect)),
+    };
+    print::out(&said);
+    Ok(exit::DONE)
+}
+
+fn word(effect: crate::govern::verdict::Effect) -> &'static str {
+    use crate::govern::verdict::Effect;
+    match effect {
+        Effect::Allow => "permit, where trust leaves it to a policy",
+        Effect::AllowNotify => "notify",
+        Effect::RequireApproval => "a person must approve",
+        Effect::Deny => "deny",
+    }
+}
+
+fn replay_acts(
+    folder: &Path,
+    known: &Known,
+    asked: &Replay,
+    globals: &Globals,
+) -> Result<u8, Failure> {
+    let (before, _) = good(folder, known, globals)?;
+    let (after, _) = good(&asked.against, known, globals)?;
+    let recorded = recorded(&asked.from)?;
+    let usage = Usage::default();
+    let found = replay::differences(&recorded, &before, &after, &usage, clock::zone());
+    if globals.json {
+        let document = json!({
+            "version": 1, "before": before.digest, "after": after.digest,
+            "acts": recorded.len(), "differences": found,
+        });
+        print::out(&document.to_string());
+        return Ok(exit::DONE);
+    }
+    for change in &found {
+        print::out(&format!(
+            "{} {} {} `{}`: {} → {}",
+            change.at.format("%Y-%m-%d %H:%M:%S"),
+            change.agent,
+            change.action_type,
+            change.resource,
+            change.before,
+            change.after
+        ));
+        for said in &change.said {
+            print::out(&format!("    {}: {}", said.rule, said.why));
+        }
+    }
+    print::out(&format!("{} of {} answers change", found.len(), recorded.len()));
+    Ok(exit::DONE)
+}
+
+fn recorded(from: &Path) -> Result<Vec<Recorded>, Failure> {
+    let unread = |error: &std::io::Error| {
+        Failure::usage(format!("cannot read recorded acts from `{}`", from.display()))
+            .caused_by(error)
+    };
+    let reader: Box<dyn std::io::BufRead> = if from == Path::new("-") {
+        Box::new(std::io::stdin().lock())
+    } else {
+        let file = std::fs::File::open(from).map_err(|error| unread(&error))?;
+        Box::new(std::io::BufReader::new(file))
+    };
+    let mut found = Vec::new();
+    for (number, line) in reader.lines().enumerate() {
+        let line = line.map_err(|error| unread(&error))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        found.push(serde_json::from_str(&line).map_err(|error| {
+            let place = format!("`{}` line {}", from.display(), number + 1);
+            Failure::usage(format!("{place} is not a recorded act")).caused_by(&error)
+        })?);
+    }
+    Ok(found)
+}
+
+/// `NAME=VALUE`, the value as JSON where it is some, else as text.
+fn pairs(given: &[String]) -> Result<Vec<(String, Value)>, Failure> {
+    let pair = |text: &String| {
+        let (name, value) = text
+            .split_once('=')
+            .ok_or_else(|| Failure::usage(format!("`{text}` is not NAME=VALUE")))?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+        Ok((name.to_owned(), value))
+    };
+    given.iter().map(pair).collect()
+}
+
+fn level(text: &str) -> Result<Level, String> {
+    [Level::L0, Level::L1, Level::L2, Level::L3, Level::L4]
+        .into_iter()
+        .find(|level| format!("{level:?}").eq_ignore_ascii_case(text))
+        .ok_or_else(|| "write L0, L1, L2, L3 or L4".to_owned())
+}
+
+fn money(text: &str) -> Result<Micros, String> {
+    crate::govern::policy::parse_dollars(text)
+        .map(Micros)
+        .ok_or_else(|| "write dollars such as 5, 0.25 or $5".to_owned())
+}
+
+fn instant(text: &str) -> Result<DateTime<Utc>, String> {
+    DateTime::parse_from_rfc3339(text)
+        .map(|at| at.with_timezone(&Utc))
+        .map_err(|error| format!("write a time such as 2026-11-21T05:00:00+01:00 ({error})"))
+}
