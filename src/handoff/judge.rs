@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::commit::{Commit, Tip};
 use super::inbox::{self, Content};
+use crate::base::human::count;
 use crate::base::name::UnitName;
 
 /// Pinged commits remembered, each by its hash and its fingerprint.
@@ -160,7 +161,8 @@ fn ping(seen: &mut Seen, key: &str, to: &UnitName, text: &str, lines: Vec<String
     let more = listed.len().saturating_sub(LISTED_MAX);
     let mut message = text.trim_end().to_owned();
     if more > 0 {
-        message += &format!("\n- {more} earlier ones");
+        message.push_str("\n- ");
+        message.push_str(&count(more, "earlier one"));
     }
     for line in &listed[more..] {
         message.push('\n');

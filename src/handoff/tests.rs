@@ -116,8 +116,9 @@ fn no_rewritten_or_returning_commit_pings_twice() {
     let old = commit("a", "claim: x");
     let rebased = Commit { id: "f".repeat(40), ..old.clone() };
     let claims = |looks: &[Observation]| tell(looks, true).len();
-    assert_eq!(claims(&[look(&[]), look(&[old.clone()]), look(&[rebased])]), 1);
-    assert_eq!(claims(&[look(&[]), look(&[old.clone()]), look(&[]), look(&[old])]), 1);
+    let (none, old) = (look(&[]), look(&[old]));
+    assert_eq!(claims(&[none.clone(), old.clone(), look(&[rebased])]), 1);
+    assert_eq!(claims(&[none.clone(), old.clone(), none, old]), 1);
 }
 
 #[test]

@@ -33,22 +33,22 @@ pub fn handoff_source(config: &Config) -> Option<String> {
 
 fn handoff_watch(config: &Config, sequence: &SequenceSettings) -> Option<judge::Watch> {
     let handoff = config.sequence.as_ref()?.handoff.as_ref()?;
-    let rule = |pings: &Option<UnitName>, pattern: &str, text: &str| {
+    let told = |pings: &Option<UnitName>, pattern: &str, text: &str| {
         let pings = pings.clone()?;
         Some(judge::Rule { pings, pattern: pattern.to_owned(), text: text.to_owned() })
     };
     let by_position = [handoff.claim_pings.as_ref(), handoff.review_pings.as_ref()];
     let inboxes = handoff.inboxes.iter().enumerate().filter_map(|(position, file)| {
         let reader = inbox::reader(file, position, &sequence.members, by_position)?;
-        let role = sequence.members.get(&reader).cloned().flatten();
-        let reader_names = [Some(reader.to_string()), role].into_iter().flatten().collect();
+        let part = sequence.members.get(&reader).cloned().flatten();
+        let reader_names = [Some(reader.to_string()), part].into_iter().flatten().collect();
         let text = handoff.inbox_text.clone();
         Some(judge::Inbox { file: file.clone(), reader, reader_names, text })
     });
     Some(judge::Watch {
         source: handoff_source(config)?,
-        claims: rule(&handoff.claim_pings, &handoff.claim_pattern, &handoff.claim_text),
-        reviews: rule(&handoff.review_pings, &handoff.review_pattern, &handoff.review_text),
+        claims: told(&handoff.claim_pings, &handoff.claim_pattern, &handoff.claim_text),
+        reviews: told(&handoff.review_pings, &handoff.review_pattern, &handoff.review_text),
         inboxes: inboxes.collect(),
     })
 }
@@ -70,8 +70,8 @@ pub fn settings(config: &Config) -> Settings {
     let sequence = config.sequence.as_ref().map(|sequence| sequence_settings(config, sequence));
     let handoff = sequence.as_ref().and_then(|sequence| handoff_watch(config, sequence));
     Settings {
-        sequence,
-        handoff,
+        sequence: sequence.map(Box::new),
+        handoff: handoff.map(Box::new),
         zone: clock::zone().name().to_owned(),
         limit_probe_fallback: watchdog.limit_probe_fallback,
         limit_reset_slack: watchdog.limit_reset_slack,

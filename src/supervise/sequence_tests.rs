@@ -118,7 +118,8 @@ impl Played {
             .map(|member| spec(member.as_str(), UnitKind::Agent, true))
             .collect();
         units.push(spec("reporter", UnitKind::Task, false));
-        let settings = Settings { sequence: Some(self.settings.clone()), ..Settings::default() };
+        let settings =
+            Settings { sequence: Some(Box::new(self.settings.clone())), ..Settings::default() };
         self.feed(Event::Configured { units, wanted: self.wanted.clone(), settings });
     }
 
@@ -479,7 +480,7 @@ proptest! {
             // A marker that still stands is read again.
             let phase = played.fleet.phases.id.clone();
             let due = ["p1", "p2", "p2", "p2", "p3", "p3"][step];
-            if phase < due.to_owned() || (step == 3 || step == 5) {
+            if phase.as_str() < due || (step == 3 || step == 5) {
                 played.says_done(&phase);
                 played.settle();
             }

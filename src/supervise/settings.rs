@@ -16,8 +16,8 @@ use crate::limits::window;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
-    pub sequence: Option<SequenceSettings>,
-    pub handoff: Option<Watch>,
+    pub sequence: Option<Box<SequenceSettings>>,
+    pub handoff: Option<Box<Watch>>,
     /// IANA name of the zone the CLIs run in; banners print local times without naming it.
     pub zone: String,
     #[serde(with = "duration_ms")]

@@ -162,6 +162,8 @@ impl Day {
             | Action::SaveLimit { .. }
             | Action::ReadWake { .. }
             | Action::Look
+            | Action::Sequence { .. }
+            | Action::SaveHandoff
             | Action::SaveWanted
             | Action::Sequence { .. }
             | Action::SaveHandoff

@@ -45,13 +45,12 @@ pub(super) fn fetch(mirror: &Path, source: &Source, limit: Duration) -> Result<F
     let repository = open_mirror(mirror)?;
     let local = local_path(&origin.url, &source.repo);
     let by_library = local.as_ref().map(|path| by_library(&repository, path, source));
-    let tip = match by_library {
-        Some(Ok(tip)) => tip,
+    let tip = if let Some(Ok(tip)) = by_library {
+        tip
+    } else {
         // What the library refuses, git itself may know.
-        Some(Err(_)) | None => {
-            let url = local.map_or(origin.url, |path| path.to_string_lossy().into_owned());
-            by_program(mirror, &repository, &url, source, limit)?
-        }
+        let url = local.map_or(origin.url, |path| path.to_string_lossy().into_owned());
+        by_program(mirror, &repository, &url, source, limit)?
     };
     Ok(Fetched { tip, shown: origin.shown })
 }

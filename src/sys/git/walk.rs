@@ -62,7 +62,7 @@ fn read_branch(
         let (shown, text, writer) = match found {
             Some((path, blob)) => (
                 format!("{} at {}", path.display(), fetched.shown),
-                text(repository, blob)?,
+                text(repository, blob),
                 writer(repository, &ids, path)?,
             ),
             None => (file.clone(), String::new(), None),
@@ -96,7 +96,7 @@ fn new_ids(
                 Err(error) => return Err(error),
             };
             if base != Some(known) {
-                let from = base.map_or_else(|| "its beginning".to_owned(), |base| short(base));
+                let from = base.map_or_else(|| "its beginning".to_owned(), short);
                 look.notes.push(format!("the branch was rewritten: read on from {from}"));
             }
         } else {
@@ -127,10 +127,10 @@ fn short(id: Oid) -> String {
     id.to_string().chars().take(7).collect()
 }
 
-fn text(repository: &Repository, blob: Oid) -> Result<String, git2::Error> {
-    let Ok(blob) = repository.find_blob(blob) else { return Ok(String::new()) };
+fn text(repository: &Repository, blob: Oid) -> String {
+    let Ok(blob) = repository.find_blob(blob) else { return String::new() };
     let length = blob.content().len().min(usize::try_from(FILE_BYTES_MAX).unwrap_or(usize::MAX));
-    Ok(String::from_utf8_lossy(&blob.content()[..length]).into_owned())
+    String::from_utf8_lossy(&blob.content()[..length]).into_owned()
 }
 
 /// Who brought the file's content: the author of the newest new commit that changed it.
