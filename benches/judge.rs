@@ -69,7 +69,7 @@ fn judgements(criterion: &mut Criterion) {
         ("judge: a file write", ask("file.write", "/home/dev/project/src/main.rs")),
     ] {
         criterion.bench_function(name, |bencher| {
-            bencher.iter(|| judge(&snapshot, black_box(&ask), now))
+            bencher.iter(|| judge(&snapshot, black_box(&ask), now));
         });
     }
     let command = ask("shell.run", "cd src && cargo test 2>&1 | tail -20 || echo \"failed: $?\"");

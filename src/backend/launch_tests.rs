@@ -332,7 +332,7 @@ fn the_settings_flag_stands_beside_the_flags_or_where_a_template_wants_it() {
     };
     let mut case = Case::of(None, section);
     case.settings_flag = "--settings s.json";
-    assert!(case.script().ends_with("exec run --settings s.json builder"), "{}", case.script());
+    assert!(case.script().ends_with("exec run --settings s.json 'builder'"), "{}", case.script());
     case.settings_flag = "";
-    assert!(case.script().ends_with("exec run builder"), "{}", case.script());
+    assert!(case.script().ends_with("exec run 'builder'"), "{}", case.script());
 }

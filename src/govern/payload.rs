@@ -295,14 +295,19 @@ mod tests {
             "shell.run",
             "curl -s http://127.0.0.1:1/",
         );
-        check(Cli::Codex, recorded!("codex/PreToolUse.json"), "shell.run", "echo HANG > m3");
+        check(Cli::Codex, recorded!("codex/PreToolUse.stdin.json"), "shell.run", "echo HANG > m3");
         check(
             Cli::Codex,
-            recorded!("codex/PermissionRequest.json"),
+            recorded!("codex/PermissionRequest.stdin.json"),
             "shell.run",
             "echo PRDENY > m2",
         );
-        check(Cli::Gemini, recorded!("gemini/BeforeTool.json"), "shell.run", "echo DENYME > m1");
+        check(
+            Cli::Gemini,
+            recorded!("gemini/BeforeTool.stdin.json"),
+            "shell.run",
+            "echo DENYME > m1",
+        );
         check(
             Cli::Opencode,
             recorded!("opencode/tool.execute.before.json"),

@@ -116,7 +116,7 @@ struct Loop {
     /// Kept for their drop: they end the watching.
     _files: Vec<FileWatch>,
     /// Of the branch and the files that agents hand work over with.
-    _handoff: Vec<FileWatch>,
+    handoff_watches: Vec<FileWatch>,
     handoff_folders: Vec<(PathBuf, bool)>,
     sender: mpsc::Sender<Wake>,
     told: Arc<AtomicBool>,
@@ -176,7 +176,7 @@ impl Loop {
             deaths,
             watched: BTreeSet::new(),
             _files: files,
-            _handoff: Vec::new(),
+            handoff_watches: Vec::new(),
             handoff_folders: Vec::new(),
             sender: loop_sender,
             told,
@@ -316,7 +316,7 @@ impl Loop {
         if folders == self.handoff_folders {
             return;
         }
-        self._handoff = folders
+        self.handoff_watches = folders
             .iter()
             .filter_map(|(folder, all_below)| {
                 let sender = self.sender.clone();

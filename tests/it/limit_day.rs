@@ -165,8 +165,6 @@ impl Day {
             | Action::Sequence { .. }
             | Action::SaveHandoff
             | Action::SaveWanted
-            | Action::Sequence { .. }
-            | Action::SaveHandoff
             | Action::Answer { .. } => {}
         }
     }

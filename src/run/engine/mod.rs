@@ -305,9 +305,13 @@ impl Engine {
     /// Tells people what was kept for later, and hears how telling them went.
     pub fn notify(&mut self) {
         let now = clock::now();
+        let before = self.notifier.problem.clone();
         for why in self.notifier.tick(&self.config, self.tmux.as_mut(), now) {
             // Not to be told by the notifier that has just failed.
             self.report(None, What::Watchdog, &why, false);
+        }
+        if before != self.notifier.problem {
+            self.save(now);
         }
     }
 
