@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::fleet::{Fleet, kill};
+use crate::support::fleet::{Fleet, Status, kill};
 
 const PHASES: &str = r#"  { id = "p1", plan = "plans/p1.md", status = "STATUS-p1.md" },
   { id = "p2", plan = "plans/p2.md", status = "STATUS-p2.md", models = { builder = "big" } },
@@ -258,7 +258,7 @@ impl Loop {
                 (self.fleet.ao(&["up"]).code == 0).then_some(())
             });
         }
-        self.fleet.until("a watchdog is at work", |status| status.watchdog());
+        self.fleet.until("a watchdog is at work", Status::watchdog);
     }
 }
 
@@ -295,6 +295,7 @@ fn kills_at_any_moment_come_to_the_same_end() {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "the figures are what it is run for")]
 fn a_claim_is_typed_soon_after_its_commit() {
     let claims = std::env::var("AO_PINGS").ok().and_then(|count| count.parse().ok());
     let story = Loop::new();
