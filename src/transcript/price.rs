@@ -59,6 +59,11 @@ impl Prices {
         newest(name).or_else(|| newest(without_date(name)?))
     }
 
+    /// All rows of the table.
+    pub fn rows(&self) -> impl Iterator<Item = &Price> {
+        self.price.iter()
+    }
+
     /// What the tokens cost, to the nearest millionth; `None`: the model has no price here.
     pub fn cost(&self, model: &str, day: NaiveDate, usage: &Usage) -> Option<Micros> {
         let price = self.find(model, day)?;

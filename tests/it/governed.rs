@@ -13,6 +13,8 @@ use ao::run::store::Store;
 use ao::sys::clock;
 use serde_json::json;
 
+use crate::support::fleet::Fleet;
+
 struct Place {
     root: tempfile::TempDir,
     bounds: PathBuf,
@@ -225,4 +227,93 @@ fn a_hook_that_is_killed_while_it_waits_leaves_the_truth_behind() {
     let mut child = child;
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+const ONE: &str = "[governance]\nhook_wait = \"0s\"\n\n[governance.budget.daily]\nlimit = 5.0\nwindow = \"day\"\n\n\
+                   [[agent]]\nname = \"one\"\nkind = \"persistent\"\nprompt = \"count to three\"\n";
+
+fn fleet(more: &str) -> Fleet {
+    Fleet::new(&format!("{ONE}{more}\n"))
+}
+
+#[test]
+fn a_governed_agent_whose_cli_cannot_be_asked_does_not_start() {
+    let fleet = fleet("governed = true\ntrust = \"L1\"\n");
+    let refused = fleet.ao(&["up"]);
+    assert_ne!(refused.code, 0, "{refused:?}");
+    assert!(refused.out.contains("it is governed, but"), "{refused:?}");
+    assert_eq!(fleet.status().pid("one"), None);
+}
+
+#[test]
+fn a_command_runs_in_the_name_of_an_agent_as_far_as_its_level_goes() {
+    let fleet = fleet(
+        "governed = true\ntrust = \"L1\"\ncapabilities = [\"file.*\", \"shell.*\", \"tool.*\"]\n",
+    );
+    let made = fleet.path("made");
+    let touch = ["run", "--agent", "one", "--", "touch", made.to_str().unwrap()];
+    let held = fleet.ao(&touch);
+    assert_eq!(held.code, 4, "{held:?}");
+    assert!(held.err.contains("ao approve 1"), "{held:?}");
+    assert!(!made.exists());
+    fleet.well(&["approve", "1"]);
+    fleet.well(&touch);
+    assert!(made.exists());
+    // Its own exit code, when it was harmless enough to run at all.
+    assert_eq!(fleet.ao(&["run", "--agent", "one", "--", "false"]).code, 1);
+    // A type that is named is judged beside the command, not in its place.
+    let claimed =
+        fleet.ao(&["run", "--agent", "one", "--action", "file.read", "--", "rm", "-rf", "/x"]);
+    assert_eq!(claimed.code, 4, "{claimed:?}");
+    let beside = fleet.ao(&["run", "--agent", "one", "--action", "deploy.run", "--", "ls"]);
+    assert!(beside.code == 4 && beside.err.contains("capabilities"), "{beside:?}");
+    let listed = fleet.well(&["run", "--agent", "one", "--", "ls", made.to_str().unwrap()]);
+    assert!(listed.out.contains("made"), "{listed:?}");
+    let log = fleet.well(&["audit", "tail", "--json"]).out;
+    assert!(log.contains("\"settled\"") && log.contains("exit_code"), "{log}");
+    fleet.well(&["audit", "verify"]);
+}
+
+#[test]
+fn an_ungoverned_agent_has_no_door_and_no_store() {
+    let fleet = fleet("");
+    assert_eq!(fleet.ao(&["run", "--agent", "one", "--", "true"]).code, 2);
+    assert_eq!(fleet.ao(&["trust"]).code, 3);
+    fleet.well(&["up"]);
+    fleet.pids(["one"]);
+    fleet.well(&["down"]);
+    assert!(!fleet.path(".ao-state/state/ao.db").exists());
+}
+
+#[test]
+fn a_level_is_earned_or_overridden_and_lost_at_once() {
+    let fleet = fleet("governed = true\ntrust = \"L1\"\ntrust_max = \"L2\"\n");
+    let refused = fleet.ao(&["trust", "promote", "one", "--why", "nice"]);
+    assert_eq!(refused.code, 4, "{refused:?}");
+    assert!(refused.err.contains("0 of 200 runs"), "{refused:?}");
+    fleet.well(&["trust", "promote", "one", "--why", "nice", "--override"]);
+    let level = || {
+        let shown = fleet.well(&["trust", "show", "one", "--json"]).out;
+        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        shown["agents"][0]["level"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(level(), "L2");
+    let most = fleet.ao(&["trust", "promote", "one", "--why", "more", "--override"]);
+    assert!(most.code == 4 && most.err.contains("trust_max"), "{most:?}");
+    fleet.well(&["trust", "demote", "one", "--why", "careless", "--to", "L0"]);
+    assert_eq!(level(), "L0");
+    let denied = fleet.ao(&["run", "--agent", "one", "--", "touch", "x"]);
+    assert!(denied.code == 4 && denied.err.contains("trust L0"), "{denied:?}");
+    assert!(fleet.well(&["audit", "tail"]).out.contains("careless"));
+}
+
+#[test]
+fn the_budgets_are_shown_to_people_and_to_the_agent() {
+    let fleet = fleet("governed = true\n");
+    let shown = fleet.well(&["cost"]).out;
+    assert!(shown.contains("daily") && shown.contains("$5"), "{shown}");
+    let shown = fleet.well(&["cost", "one", "--json"]).out;
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["budgets"][0]["limit_micros"], 5_000_000);
+    assert_eq!(fleet.ao(&["cost", "self"]).code, 2);
 }

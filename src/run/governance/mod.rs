@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod bounds;
 pub mod claim;
+pub mod cost;
 pub mod decide;
 pub mod door;
 pub mod kill;
@@ -15,6 +16,7 @@ pub mod settle;
 pub mod submit;
 #[cfg(test)]
 mod tests;
+pub mod trust;
 pub mod voices;
 
 use std::path::{Path, PathBuf};

@@ -24,6 +24,7 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 use self::find::{SessionFile, Source};
+use super::governance::cost;
 use super::store::Store;
 use crate::base::now::{Mono, Now};
 use crate::config::Config;
@@ -230,6 +231,12 @@ impl Follower {
     }
 
     fn summarise(&mut self, now: Now) {
+        // Of an ungoverned project nothing is charged and no store is opened.
+        if let Err(error) = cost::charge(&self.config, &self.store, self.ledgers(), self.zone, now)
+        {
+            let error = crate::base::chain::text(&error);
+            tracing::error!(%error, "what the models cost is not charged yet");
+        }
         let summary = usage::summary(self.ledgers(), Prices::shipped(), now, self.zone);
         if self.summary.as_ref() == Some(&summary) {
             return;

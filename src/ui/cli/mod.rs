@@ -6,6 +6,7 @@ mod attach;
 mod audit;
 mod check;
 mod completions;
+mod cost;
 mod demo_agent;
 mod doctor;
 mod down;
@@ -29,6 +30,7 @@ mod selftest_live;
 mod send;
 mod status;
 mod transcript;
+mod trust;
 mod up;
 mod watchdog;
 
@@ -91,6 +93,8 @@ enum Verb {
     Phase(phase::Args),
     Policy(policy::Args),
     Run(run::Args),
+    Cost(cost::Args),
+    Trust(trust::Args),
     Check(check::Args),
     Schema(schema::Args),
     Events(events::Args),
@@ -157,6 +161,8 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Verb::Phase(args) => phase::run(args, &globals),
         Verb::Policy(args) => policy::run(args, &globals),
         Verb::Run(args) => run::run(&args, &globals),
+        Verb::Trust(args) => trust::run(args, &globals),
+        Verb::Cost(args) => cost::run(&args, &globals),
         Verb::Check(args) => check::run(args, &globals),
         Verb::Schema(args) => schema::run(args, &globals),
         Verb::Events(args) => events::run(args, &globals),

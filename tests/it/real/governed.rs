@@ -54,6 +54,9 @@ fn claude_as_an_observer_reads_its_write_is_denied_and_its_folder_cannot_switch_
     assert!(!new.exists());
     let log = rig.fleet.well(&["audit", "tail", "--json"]).out;
     assert!(log.contains("\"started\"") && log.contains("new.txt"), "{log}");
+    rig.fleet.well(&["down"]);
+    let log = rig.fleet.well(&["audit", "tail", "--json"]).out;
+    assert!(log.contains("\"stopped\""), "{log}");
     rig.fleet.well(&["audit", "verify"]);
 }
 
