@@ -16,6 +16,9 @@ use crate::sense::Cli;
 use crate::sense::wiring::{self, Governed, Wiring};
 use crate::sys::file::{self, FileError};
 
+/// Flags of a CLI that could switch its hooks off.
+const LOOSE: [&str; 5] = ["--settings", "--setting-sources", "--bare", "--safe-mode", "--pure"];
+
 /// What a governed start is told beside.
 #[derive(Debug, Clone)]
 pub struct Guard {
@@ -38,7 +41,6 @@ pub fn door(agent: &Agent, backend: &Backend) -> Result<Cli, String> {
     if !agent.hooks {
         return Err("`hooks = false` leaves nobody to ask".to_owned());
     }
-    const LOOSE: [&str; 5] = ["--settings", "--setting-sources", "--bare", "--safe-mode", "--pure"];
     match LOOSE.into_iter().find(|flag| backend.flags.contains(flag)) {
         Some(flag) => Err(format!("its flags name `{flag}`, which could switch its hooks off")),
         None => Ok(cli),

@@ -148,7 +148,7 @@ fn governed_claude_flag(file: &str, governed: &Governed) -> String {
         [("mcp-config", &governed.mcp), ("append-system-prompt-file", &governed.memory)]
     {
         if let Some(value) = value {
-            flag.push_str(&format!(" --{name}={}", shell_word(value)));
+            flag.extend([" --", name, "=", &shell_word(value)]);
         }
     }
     flag
@@ -162,13 +162,10 @@ fn governed_claude_settings(ao: &str, command: &str, ask: &str, governed: &Gover
     let line = format!("{} statusline", shell_word(ao));
     let mut settings: Value =
         serde_json::from_str(&claude_settings(command, &line)).expect("settings of ours are JSON");
-    let hook = |timeout: u64| {
-        json!([{ "hooks": [{
-            "type": "command", "command": ask, "timeout": timeout, "onFailure": "block",
-            "statusMessage": "asking for leave",
-        }]}])
-    };
-    settings["hooks"]["PreToolUse"] = hook(governed.wait_s + GOVERNED_SLACK_S);
+    settings["hooks"]["PreToolUse"] = json!([{ "hooks": [{
+        "type": "command", "command": ask, "timeout": governed.wait_s + GOVERNED_SLACK_S,
+        "onFailure": "block", "statusMessage": "asking for leave",
+    }]}]);
     for event in ["PostToolUse", "PostToolUseFailure"] {
         settings["hooks"][event][0]["hooks"][0]["command"] = ask.into();
     }
@@ -280,5 +277,46 @@ mod tests {
         assert_eq!(joined, r#"{"model":"a/b","plugin":["mine","file:///p.js"]}"#);
         assert_eq!(with(Some("no json")), None);
         assert!(wire(Cli::Opencode, AO, "/p.js").file.unwrap().contains(r#""/state dir/it's/ao""#));
+    }
+
+    fn governed() -> Governed {
+        Governed {
+            bounds: "/state dir/governed-p-a.json".into(),
+            wait_s: 600,
+            folder: "/work dir".into(),
+            mcp: Some("/work dir/.mcp.json".into()),
+            memory: None,
+            settings: json!({ "model": "opus", "hooks": {}, "permissions": { "allow": ["Bash"] } })
+                .as_object()
+                .unwrap()
+                .clone(),
+        }
+    }
+
+    #[test]
+    fn a_governed_claude_asks_before_tools_fails_closed_and_takes_no_other_settings() {
+        let wiring = wire_governed(Cli::Claude, "/ao", "/s.json", &governed());
+        assert_eq!(
+            wiring.flag,
+            "--settings /s.json --setting-sources '' '--add-dir=/work dir' --mcp-config='/work dir/.mcp.json'"
+                .replace("'--add-dir=/work dir'", "--add-dir='/work dir'")
+        );
+        let settings: Value = serde_json::from_str(&wiring.file.unwrap()).unwrap();
+        let ask = &settings["hooks"]["PreToolUse"][0]["hooks"][0];
+        assert_eq!(ask["command"], "/ao hook claude --governed '/state dir/governed-p-a.json'");
+        assert_eq!((&ask["onFailure"], &ask["timeout"]), (&"block".into(), &660.into()));
+        assert_eq!(settings["hooks"]["Stop"][0]["hooks"][0]["command"], "/ao hook claude");
+        // How to reach the model is kept, what the agent may do is not.
+        assert_eq!(settings["model"], "opus");
+        assert!(settings.get("permissions").is_none());
+    }
+
+    #[test]
+    fn a_governed_codex_and_opencode_ask_before_tools() {
+        let codex = wire_governed(Cli::Codex, "/ao", "/unused", &governed());
+        let table = codex.flag.split_once(" -c ").unwrap().1;
+        assert!(table.contains("--governed"), "{table}");
+        let plugin = wire_governed(Cli::Opencode, "/ao", "/p.js", &governed()).file.unwrap();
+        assert!(plugin.contains("throw new Error") && plugin.contains("governed-p-a.json"));
     }
 }

@@ -152,7 +152,9 @@ fn a_store_that_is_locked_replaced_or_gone_denies() {
     allowed(&place.ask(&read()));
     let parts = || {
         let wal = |end: &str| PathBuf::from(format!("{}{end}", database.display()));
-        [wal("-wal"), wal("-shm")].into_iter().for_each(|path| drop(std::fs::remove_file(path)));
+        for path in [wal("-wal"), wal("-shm")] {
+            drop(std::fs::remove_file(path));
+        }
     };
     // An older copy; another's store; garbage; none.
     parts();

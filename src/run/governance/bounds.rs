@@ -66,7 +66,7 @@ pub struct Governed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limit {
     name: String,
-    limit: Micros,
+    most: Micros,
     window: Window,
     warn_at: u8,
     downgrade_at: u8,
@@ -215,7 +215,7 @@ impl Limit {
     fn of(budget: &crate::config::governance::Budget) -> Self {
         Self {
             name: budget.name.clone(),
-            limit: Micros(budget.limit_micros),
+            most: Micros(budget.limit_micros),
             window: match budget.window {
                 BudgetWindow::Day => Window::Day,
                 BudgetWindow::Week => Window::Week,
@@ -228,8 +228,8 @@ impl Limit {
     }
 
     fn budget(&self, zone: Tz) -> Budget {
-        let Self { name, limit, window, warn_at, downgrade_at, downgrade_to } = self.clone();
-        Budget { name, limit, window, zone, warn_at, downgrade_at, downgrade_to }
+        let Self { name, most, window, warn_at, downgrade_at, downgrade_to } = self.clone();
+        Budget { name, limit: most, window, zone, warn_at, downgrade_at, downgrade_to }
     }
 }
 
