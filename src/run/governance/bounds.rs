@@ -265,6 +265,28 @@ pub fn begin(
     Ok(path)
 }
 
+/// The agent stopped.
+pub fn end(config: &Config, store: &Store, agent: &Agent, now: Now) -> Result<(), GovernanceError> {
+    let draft = Draft::new(Kind::Stopped, "ao", agent.name.as_str());
+    Governance::open_for(config, &store.state())?.record(&draft, now)
+}
+
+/// The bounds of an agent by the config as it is, for an act outside its sessions.
+pub fn of_now(
+    config: &Config,
+    store: &Store,
+    agent: &Agent,
+    now: Now,
+) -> Result<Governed, BeginError> {
+    let state = store.state();
+    let mut governance = Governance::open_for(config, &state)?;
+    let governed = Governed::of(config, agent, &state, governance.operator.folder(), "run")?;
+    let org = governance.org.clone();
+    db::write(governance.store(), &org, now, |tx| settle_level(tx, &governed, false, now))
+        .map_err(GovernanceError::from)?;
+    Ok(governed)
+}
+
 /// Where the agent begins, the first time; a lower starting level lowers, a higher one lifts nobody.
 fn settle_level(
     tx: &mut dyn Tx,

@@ -180,6 +180,18 @@ fn report(governed: &Governed, ended: &payload::Ended, now: Now) -> Result<(), D
     }
 }
 
+/// Records how an act that did not come by a hook ended.
+pub fn report_act(
+    governed: &Governed,
+    action_id: i64,
+    outcome: &Outcome,
+    now: Now,
+) -> Result<(), GovernanceError> {
+    let mut governance = Governance::open_at(&governed.database, &governed.operator, now)?;
+    let org = governance.org.clone();
+    settle(governance.store(), &org, action_id, outcome, now)
+}
+
 impl Act<'_> {
     fn submit(
         &self,

@@ -22,6 +22,7 @@ mod policy;
 mod queue;
 mod replay;
 mod restart;
+mod run;
 mod schema;
 mod selftest;
 mod selftest_live;
@@ -89,6 +90,7 @@ enum Verb {
     Replay(replay::Args),
     Phase(phase::Args),
     Policy(policy::Args),
+    Run(run::Args),
     Check(check::Args),
     Schema(schema::Args),
     Events(events::Args),
@@ -154,6 +156,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Verb::Restart(args) => restart::run(&args, &globals),
         Verb::Phase(args) => phase::run(args, &globals),
         Verb::Policy(args) => policy::run(args, &globals),
+        Verb::Run(args) => run::run(&args, &globals),
         Verb::Check(args) => check::run(args, &globals),
         Verb::Schema(args) => schema::run(args, &globals),
         Verb::Events(args) => events::run(args, &globals),
