@@ -340,16 +340,16 @@ fn holds<'b>(condition: &'b Conjunct, judged: &'b Judged<'_, '_>) -> Result<bool
 
 /// The attributes of a condition with their values: `: 85`, or `: a = 1, b = 2`; of none, nothing.
 pub(super) fn values(condition: &Conjunct, facts: &Facts<'_>, into: &mut String) {
-    let references = condition.code.references();
-    if let [only] = references[..] {
-        into.push_str(": ");
-        into.push_str(&only.shown(facts));
-        return;
-    }
-    for (number, reference) in references.iter().enumerate() {
+    let mut count = 0_usize;
+    condition.code.each_reference(&mut |_| count += 1);
+    let mut number = 0_usize;
+    condition.code.each_reference(&mut |reference| {
         into.push_str(if number == 0 { ": " } else { ", " });
-        into.push_str(&reference.name);
-        into.push_str(" = ");
-        into.push_str(&reference.shown(facts));
-    }
+        number += 1;
+        if count > 1 {
+            into.push_str(&reference.name);
+            into.push_str(" = ");
+        }
+        reference.show(facts, into);
+    });
 }

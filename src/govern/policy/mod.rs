@@ -20,16 +20,20 @@ mod raw;
 pub mod replay;
 mod resolve;
 pub mod rule;
+mod rules;
 pub mod schedule;
 pub mod schema;
 #[cfg(test)]
 mod tests;
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
 pub use case::{CaseResult, Usage, Used};
 pub use evaluate::{Downgrade, Need, NeedKind, Outcome, RateView, Situation};
 pub(crate) use raw::dollars as parse_dollars;
+pub use rules::Rules;
 
 use crate::config::diagnostic::Diagnostic;
 use index::Index;
@@ -42,18 +46,28 @@ pub const FILE_BYTES_MAX: usize = 1 << 20;
 /// Most rules in a set.
 pub const RULES_MAX: usize = 10_000;
 /// Raised when the stored form or the meaning of rules changes, so that older caches are ignored.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// A checked set of rules.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Set {
     /// Of the files it was made from; hex.
     pub digest: String,
     /// By name.
-    pub rules: Vec<Rule>,
+    pub rules: Rules,
     index: Index,
     /// Why it denies everything but `observe`; of a set that could not be loaded.
     closed: Option<String>,
+}
+
+/// What stands before the rules in the stored form.
+#[derive(Serialize, Deserialize)]
+struct Head<'a> {
+    digest: Cow<'a, str>,
+    closed: Option<Cow<'a, str>>,
+    index: Cow<'a, Index>,
+    /// Where each rule ends, in bytes from the end of this.
+    ends: Vec<u32>,
 }
 
 /// Names that rules may mean. An empty list is not checked against.
@@ -101,7 +115,8 @@ impl Set {
             problems[file].push(warning);
         }
         let rules: Vec<Rule> = rules.into_iter().map(|(_, placed)| placed.value).collect();
-        let set = Self { digest: digest(&files), index: Index::new(&rules), rules, closed: None };
+        let index = Index::new(&rules);
+        let set = Self { digest: digest(&files), index, rules: rules.into(), closed: None };
         let mut results = Vec::new();
         for (file, placed) in cases {
             let case = &placed.value;
@@ -121,7 +136,7 @@ impl Set {
 
     /// A set without rules: trust alone decides.
     pub fn empty() -> Self {
-        Self { digest: digest(&[]), rules: Vec::new(), index: Index::default(), closed: None }
+        Self { digest: digest(&[]), rules: Rules::default(), index: Index::default(), closed: None }
     }
 
     /// What is in force when no set ever loaded: everything but `observe` is denied, because of `cause`.
@@ -134,26 +149,40 @@ impl Set {
     }
 
     pub fn rule(&self, name: &str) -> Option<&Rule> {
-        let place = self.rules.binary_search_by(|rule| rule.name.as_str().cmp(name)).ok()?;
-        self.rules.get(place)
+        self.rules.by_name(name)
     }
 
     /// As bytes to store. They carry version and checksum.
     pub fn encode(&self) -> Vec<u8> {
-        let body = postcard::to_stdvec(self).expect("plain data of ours serialises");
+        let (ends, rules) = self.rules.encode();
+        let head = Head {
+            digest: Cow::Borrowed(&self.digest),
+            closed: self.closed.as_deref().map(Cow::Borrowed),
+            index: Cow::Borrowed(&self.index),
+            ends,
+        };
+        let mut body = postcard::to_stdvec(&head).expect("plain data of ours serialises");
+        body.extend(rules);
         let mut bytes = header(&body);
         bytes.extend(body);
         bytes
     }
 
-    /// Back from [`Self::encode`]; torn bytes and those of another version are refused.
+    /// Back from [`Self::encode`]; torn bytes and those of another version are refused. Rules stay
+    /// bytes until they are asked for, as an act concerns few of them.
     pub fn decode(bytes: &[u8]) -> Result<Self, NotASet> {
         let length = header(&[]).len();
         let (found, body) = bytes.split_at_checked(length).ok_or(NotASet)?;
         if found != header(body) {
             return Err(NotASet);
         }
-        postcard::from_bytes(body).map_err(|_| NotASet)
+        let (head, rest) = postcard::take_from_bytes::<Head<'_>>(body).map_err(|_| NotASet)?;
+        Ok(Self {
+            digest: head.digest.into_owned(),
+            rules: Rules::decode(&head.ends, rest).ok_or(NotASet)?,
+            index: head.index.into_owned(),
+            closed: head.closed.map(Cow::into_owned),
+        })
     }
 }
 

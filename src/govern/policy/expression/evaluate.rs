@@ -1,7 +1,7 @@
 //! Walks a checked expression. Allocates nothing; what cannot be answered is a [`Fault`], never a guess.
 
 use std::cmp::Ordering;
-use std::fmt::{Display, Formatter};
+use std::fmt::{Display, Formatter, Write as _};
 
 use super::{Code, Comparison, Operation, Reference, Search};
 use crate::govern::action::{Ask, Micros};
@@ -214,27 +214,28 @@ impl Reference {
         }
     }
 
-    /// The value as it is shown; `missing` when there is none that counts.
-    pub fn shown(&self, facts: &Facts<'_>) -> String {
-        match self.value(facts) {
-            Ok(Datum::Bool(value)) => value.to_string(),
-            Ok(Datum::Int(value)) => value.to_string(),
-            Ok(Datum::Float(value)) => value.to_string(),
-            Ok(Datum::Money(value)) => format!("${}", super::show::dollars(Micros(value))),
-            Ok(Datum::Text(value)) => format!("{value:?}"),
-            Ok(Datum::Texts(values)) => format!("{values:?}"),
-            Ok(Datum::Values(values)) => format!("{} values", values.len()),
+    /// Adds the value as it is shown; `missing` when there is none that counts.
+    pub fn show(&self, facts: &Facts<'_>, into: &mut String) {
+        let written = match self.value(facts) {
+            Ok(Datum::Bool(value)) => write!(into, "{value}"),
+            Ok(Datum::Int(value)) => write!(into, "{value}"),
+            Ok(Datum::Float(value)) => write!(into, "{value}"),
+            Ok(Datum::Money(value)) => write!(into, "${}", super::show::dollars(Micros(value))),
+            Ok(Datum::Text(value)) => write!(into, "{value:?}"),
+            Ok(Datum::Texts(values)) => write!(into, "{values:?}"),
+            Ok(Datum::Values(values)) => write!(into, "{} values", values.len()),
             Err(Fault { cause, .. }) => match cause {
-                Cause::Missing => "missing".to_owned(),
+                Cause::Missing => into.write_str("missing"),
                 Cause::Unvouched { source: Source::Agent, .. } => {
-                    "only claimed by the agent".to_owned()
+                    into.write_str("only claimed by the agent")
                 }
-                Cause::Unvouched { .. } => "not from a good enough source".to_owned(),
-                Cause::WrongType { wanted } => format!("not {}", wanted.words()),
-                Cause::NotANumber => "not a finite number".to_owned(),
-                Cause::TooLarge | Cause::DividedByZero => "too large".to_owned(),
+                Cause::Unvouched { .. } => into.write_str("not from a good enough source"),
+                Cause::WrongType { wanted } => write!(into, "not {}", wanted.words()),
+                Cause::NotANumber => into.write_str("not a finite number"),
+                Cause::TooLarge | Cause::DividedByZero => into.write_str("too large"),
             },
-        }
+        };
+        written.expect("a String takes any text");
     }
 }
 

@@ -124,24 +124,38 @@ impl Code {
 
     /// Every attribute it asks about, in the order of the text.
     pub fn references(&self) -> Vec<&Reference> {
+        let mut found = Vec::new();
+        self.each_reference(&mut |reference| found.push(reference));
+        found
+    }
+
+    /// The same, without gathering them.
+    pub(super) fn each_reference<'a>(&'a self, visit: &mut dyn FnMut(&'a Reference)) {
         match self {
-            Self::Attribute(reference) | Self::Has(reference) => vec![reference],
+            Self::Attribute(reference) | Self::Has(reference) => visit(reference),
             Self::Bool(_)
             | Self::Int(_)
             | Self::Float(_)
             | Self::Money(_)
             | Self::Text(_)
-            | Self::Texts(_)
-            | Self::Not(_)
-            | Self::Negate(_)
-            | Self::And(..)
-            | Self::Or(..)
-            | Self::Compare(..)
-            | Self::Calculate(..)
-            | Self::In(..)
-            | Self::Search(..)
-            | Self::Size(_)
-            | Self::Choose(..) => self.below().into_iter().flat_map(Self::references).collect(),
+            | Self::Texts(_) => {}
+            Self::Not(inner) | Self::Negate(inner) | Self::Size(inner) => {
+                inner.each_reference(visit);
+            }
+            Self::And(left, right)
+            | Self::Or(left, right)
+            | Self::Compare(_, left, right)
+            | Self::Calculate(_, left, right)
+            | Self::In(left, right)
+            | Self::Search(_, left, right) => {
+                left.each_reference(visit);
+                right.each_reference(visit);
+            }
+            Self::Choose(condition, yes, no) => {
+                condition.each_reference(visit);
+                yes.each_reference(visit);
+                no.each_reference(visit);
+            }
         }
     }
 }
