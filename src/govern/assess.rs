@@ -17,6 +17,8 @@ use super::shell::{self, Command, HOLE, Input, Word};
 const SCRIPT_TYPES: [&str; 4] = ["shell.run", "shell.exec", "command.run", "process.start"];
 /// Scripts inside scripts (`bash -c`, here-documents) that are followed.
 const NESTING_MAX: usize = 5;
+/// Bytes of scripts that are read for one ask, those inside others included.
+const READ_BYTES_MAX: usize = 2 * shell::SCRIPT_BYTES_MAX;
 /// Most parts that are told apart; the rest is one unknown part.
 const ACTS_MAX: usize = 64;
 
@@ -98,7 +100,7 @@ impl Assessment {
 /// Takes an ask apart.
 pub fn assess(table: &Table, bounds: &Bounds, ask: &Ask) -> Assessment {
     let folder = ask.context.get("cwd").and_then(|cwd| cwd.as_str()).map(PathBuf::from);
-    let mut assessor = Assessor { table, bounds, folder, acts: Vec::new() };
+    let mut assessor = Assessor { table, bounds, folder, acts: Vec::new(), read_bytes: 0 };
     if SCRIPT_TYPES.contains(&ask.action_type.as_str()) {
         assessor.script(&ask.resource, 0);
         if assessor.acts.is_empty() {
@@ -130,6 +132,7 @@ struct Assessor<'a> {
     /// `None` once the script may have gone elsewhere.
     folder: Option<PathBuf>,
     acts: Vec<Act>,
+    read_bytes: usize,
 }
 
 impl Assessor<'_> {
@@ -192,7 +195,9 @@ impl Assessor<'_> {
     }
 
     fn script(&mut self, source: &str, depth: usize) {
-        if depth > NESTING_MAX {
+        self.read_bytes += source.len();
+        // The same here-document may be handed to hundreds of shells.
+        if depth > NESTING_MAX || self.read_bytes > READ_BYTES_MAX {
             self.opaque("shell.opaque", source);
             return;
         }

@@ -130,24 +130,34 @@ pub fn submit(
     judge: impl FnOnce(&Known) -> Verdict,
     now: Now,
 ) -> Result<Decision, GovernanceError> {
+    let outcome =
+        db::write(store, &submission.ask.org, now, |tx| submit_in(tx, submission, judge, now))?;
+    outcome.map_err(|id| GovernanceError::CorrelationReused { id })
+}
+
+/// [`submit`] within a transaction that does more; the inner error is a correlation id that was used
+/// for another act.
+pub fn submit_in(
+    tx: &mut dyn Tx,
+    submission: &Submission<'_>,
+    judge: impl FnOnce(&Known) -> Verdict,
+    now: Now,
+) -> Result<Result<Decision, String>, DbError> {
     let Submission { ask, .. } = submission;
     let digest = approval::digest(ask);
     let body = body_digest(ask, &digest);
-    let outcome = db::write(store, &ask.org, now, |tx| {
-        sweep(tx, now)?;
-        let kills = tx.kills()?;
-        let killed = kills.iter().any(|kill| kill.covers(&ask.agent));
-        if let (Some(id), false) = (&ask.correlation_id, killed)
-            && let Some(replay) = tx.replay(id)?
-        {
-            return replayed(tx, id, &replay, &body, ask, now);
-        }
-        give_way(tx, submission, &digest, now)?;
-        let known = know(tx, submission, kills, now)?;
-        let verdict = judge(&known);
-        decide(tx, submission, verdict, killed, &digest, &body, now).map(Ok)
-    })?;
-    outcome.map_err(|id| GovernanceError::CorrelationReused { id })
+    sweep(tx, now)?;
+    let kills = tx.kills()?;
+    let killed = kills.iter().any(|kill| kill.covers(&ask.agent));
+    if let (Some(id), false) = (&ask.correlation_id, killed)
+        && let Some(replay) = tx.replay(id)?
+    {
+        return replayed(tx, id, &replay, &body, ask, now);
+    }
+    give_way(tx, submission, &digest, now)?;
+    let known = know(tx, submission, kills, now)?;
+    let verdict = judge(&known);
+    decide(tx, submission, verdict, killed, &digest, &body, now).map(Ok)
 }
 
 /// Of all that makes two submissions the same one.

@@ -15,9 +15,11 @@ mod explain;
 mod explain_unit;
 mod hook;
 mod init;
+mod key;
 mod kill;
 mod logs;
 mod man;
+mod org;
 mod phase;
 mod policy;
 mod queue;
@@ -28,6 +30,7 @@ mod schema;
 mod selftest;
 mod selftest_live;
 mod send;
+mod serve;
 mod status;
 mod transcript;
 mod trust;
@@ -106,6 +109,9 @@ enum Verb {
     Deny(approvals::DenyArgs),
     Kill(kill::KillArgs),
     Unkill(kill::UnkillArgs),
+    Serve(serve::Args),
+    Org(org::Args),
+    Key(key::Args),
     Doctor(doctor::Args),
     Selftest(selftest::Args),
     Init(init::Args),
@@ -169,11 +175,14 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Verb::Transcript(args) => transcript::run(args, &globals),
         Verb::Explain(args) => explain::run(args, &globals),
         Verb::Audit(args) => audit::run(args, &globals),
-        Verb::Approvals(approvals::ListArgs {}) => approvals::list(&globals),
+        Verb::Approvals(args) => approvals::list(args, &globals),
         Verb::Approve(args) => approvals::approve(&args, &globals),
         Verb::Deny(args) => approvals::deny(&args, &globals),
         Verb::Kill(args) => kill::kill(&args, &globals),
         Verb::Unkill(args) => kill::unkill(&args, &globals),
+        Verb::Serve(args) => serve::run(&args, &globals),
+        Verb::Org(args) => org::run(args, &globals),
+        Verb::Key(args) => key::run(args, &globals),
         Verb::Doctor(args) => doctor::run(args, &globals),
         Verb::Selftest(args) => selftest::run(&args, &globals),
         Verb::Init(args) => init::run(args, &globals),
