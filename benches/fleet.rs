@@ -1,7 +1,9 @@
 //! What a fleet costs: how fast it starts, stops, answers and heals, and what it takes while idle.
 //!
 //! Demo agents on a tmux server of the bench's own, in a folder under `/tmp`; everything is ended
-//! by pid or by `ao down` and removed. Not here: real CLIs, busy agents, the pure paths (`pure.rs`).
+//! by pid or by `ao down` and removed. `--busy N` makes so many of them redraw a spinner at 8 Hz.
+//! `--baseline` measures beside it the obvious way to do the same: one tmux process an agent a tick.
+//! Not here: real CLIs, the pure paths (`pure.rs`).
 //! Surprise: CPU comes from `schedstat`, in nanoseconds; the clock ticks of `stat` (10 ms) are as
 //! coarse as the whole bar of a small fleet. Linux only, because of `/proc`.
 
@@ -18,7 +20,8 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 
 const AO: &str = env!("CARGO_BIN_EXE_ao");
-const USAGE: &str = "cargo bench --bench fleet -- [--agents 5,100] [--seconds 60] [--json]";
+const USAGE: &str =
+    "cargo bench --bench fleet -- [--agents 5,100] [--busy 0] [--seconds 60] [--baseline] [--json]";
 /// Times the fleet is started and stopped.
 const CYCLES: usize = 3;
 const STATUS_RUNS: usize = 25;
@@ -26,11 +29,23 @@ const STATUS_RUNS: usize = 25;
 const KILLS: usize = 40;
 /// Agents answer their first prompt, CLIs settle: not part of being idle.
 const SETTLE: Duration = Duration::from_secs(12);
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Messages sent one after the other.
+const MESSAGES: usize = 20;
+const VERSION_RUNS: usize = 50;
+/// Looks for the same as the watchdog in the plainest way: every tick a process an agent.
+const BASELINE: &str = r#"while :; do
+  for session in $(tmux -L bench list-sessions -F '#{session_name}'); do
+    tmux -L bench capture-pane -p -t "=$session:" | tail -n 12 | grep -q 'esc to interrupt'
+  done
+  sleep 30
+done"#;
 
 struct Options {
     agents: Vec<usize>,
     idle: Duration,
+    busy: usize,
+    baseline: bool,
     json: bool,
 }
 
@@ -49,9 +64,10 @@ fn main() {
     };
     let mut results = Vec::new();
     for count in &options.agents {
-        let figures = measure(*count, options.idle);
+        let figures = measure(*count, &options);
         if !options.json {
-            println!("\n{count} agents, idle for {} s", options.idle.as_secs());
+            let busy = options.busy.min(*count);
+            println!("\n{count} agents, {busy} busy, for {} s", options.idle.as_secs());
             for figure in &figures {
                 println!("{}", figure.row());
             }
@@ -64,13 +80,23 @@ fn main() {
 }
 
 fn options(words: &[String]) -> Result<Options, String> {
-    let mut options = Options { agents: vec![5, 100], idle: Duration::from_secs(60), json: false };
+    let mut options = Options {
+        agents: vec![5, 100],
+        idle: Duration::from_secs(60),
+        busy: 0,
+        baseline: false,
+        json: false,
+    };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("`{word}` needs a value"));
         match word.as_str() {
             "--bench" => {}
             "--json" => options.json = true,
+            "--baseline" => options.baseline = true,
+            "--busy" => {
+                options.busy = value()?.parse().map_err(|_| "`--busy` needs a number")?;
+            }
             "--seconds" => {
                 let seconds = value()?.parse().map_err(|_| "`--seconds` needs a number")?;
                 options.idle = Duration::from_secs(seconds);
@@ -125,8 +151,20 @@ fn json(results: &[(usize, Vec<Figure>)], idle: Duration) -> String {
     serde_json::json!({ "version": 1, "idle_s": idle.as_secs(), "fleets": fleets }).to_string()
 }
 
-fn measure(agents: usize, idle: Duration) -> Vec<Figure> {
-    let fleet = Fleet::new(agents);
+/// The bars for a fleet of this size: CPU of a core in %, RSS in MB, `up` and `status` in ms.
+fn bars(agents: usize, busy: usize) -> (f64, f64, f64, f64) {
+    match (agents, busy) {
+        (..=5, 0) => (0.05, 15.0, 2_000.0, 15.0),
+        (..=60, 0) => (0.2, 15.0, 2_000.0, 15.0),
+        (..=100, 0) => (0.5, 15.0, 2_000.0, 15.0),
+        (_, 0) => (1.0, 40.0, 20_000.0, 60.0),
+        (..=100, _) => (2.0, 15.0, 2_000.0, 15.0),
+        (..) => (2.0, 40.0, 20_000.0, 60.0),
+    }
+}
+
+fn measure(agents: usize, options: &Options) -> Vec<Figure> {
+    let fleet = Fleet::new(agents, options.busy);
     let (mut ups, mut downs) = (Vec::new(), Vec::new());
     for cycle in 0..CYCLES {
         ups.push(fleet.timed(&["up"]));
@@ -137,35 +175,49 @@ fn measure(agents: usize, idle: Duration) -> Vec<Figure> {
         }
     }
     std::thread::sleep(SETTLE);
-    let costs = fleet.idle(idle);
+    let costs = fleet.idle(options.idle);
     let statuses: Vec<f64> = (0..STATUS_RUNS).map(|_| fleet.timed(&["status", "--json"])).collect();
+    let versions: Vec<f64> = (0..VERSION_RUNS).map(|_| fleet.timed(&["--version"])).collect();
+    let messages = fleet.messages();
+    let baseline = options.baseline.then(|| fleet.baseline(options.idle));
     let heals = fleet.heals(agents.min(KILLS));
     let watchdog = fleet.watchdog();
     let high_water = memory_mb(watchdog, "VmHWM:");
     downs.push(fleet.timed(&["down"]));
 
-    let large = agents > 5;
-    let at_100 = |bar| (agents <= 100).then_some(bar);
+    let (cpu, rss, up, status) = bars(agents, options.busy);
     let mut figures = vec![
-        figure("up, median", median(&ups), "ms", at_100(2_000.0)),
-        figure("down, median", median(&downs), "ms", at_100(2_000.0)),
-        figure("status --json, median", median(&statuses), "ms", at_100(15.0)),
+        figure("up, median", median(&ups), "ms", Some(up)),
+        figure("down, median", median(&downs), "ms", (agents <= 100).then_some(2_000.0)),
+        figure("status --json, median", median(&statuses), "ms", Some(status)),
         figure("killed → restarted, kills", heals.len() as f64, "", None),
         figure("killed → restarted, p50", quantile(&heals, 0.5), "ms", None),
         figure("killed → restarted, p99", quantile(&heals, 0.99), "ms", Some(1_000.0)),
         figure("killed → restarted, worst", quantile(&heals, 1.0), "ms", None),
+        figure("ao send, whole process, p50", median(&messages), "ms", Some(300.0)),
+        figure("ao send, whole process, p99", quantile(&messages, 0.99), "ms", None),
+        figure("ao --version, median", median(&versions), "ms", Some(5.0)),
+        figure("binary", binary_mb(), "MB", Some(20.0)),
     ];
     figures.extend([
-        figure("watchdog CPU", costs.watchdog, "% core", Some(if large { 0.5 } else { 0.05 })),
+        figure("watchdog CPU", costs.watchdog, "% core", Some(cpu)),
         figure("its control client CPU", costs.client, "% core", None),
         figure("tmux server CPU", costs.server, "% core", None),
-        figure("watchdog RSS, idle", costs.rss_mb, "MB", Some(15.0)),
-        figure("watchdog RSS, highest", high_water, "MB", Some(15.0)),
+        figure("watchdog RSS, idle", costs.rss_mb, "MB", Some(rss)),
+        figure("watchdog RSS, highest", high_water, "MB", Some(rss)),
         figure("page faults of ended children", costs.child_faults, "/tick", Some(0.0)),
         figure("new children at the end", costs.new_children, "", Some(0.0)),
         figure("watchdog wake-ups", costs.wakeups, "/s", None),
     ]);
+    if let Some((own, server)) = baseline {
+        figures.push(figure("baseline: polling processes CPU", own, "% core", None));
+        figures.push(figure("baseline: tmux server CPU", server, "% core", None));
+    }
     figures
+}
+
+fn binary_mb() -> f64 {
+    std::fs::metadata(AO).map_or(0.0, |found| found.len() as f64 / 1e6)
 }
 
 /// A fleet of demo agents, ended and removed on drop.
@@ -185,16 +237,32 @@ struct IdleCosts {
 }
 
 impl Fleet {
-    fn new(agents: usize) -> Self {
+    fn new(agents: usize, busy: usize) -> Self {
         // A short path: a socket's may have at most 107 bytes.
         let folder = tempfile::Builder::new().prefix("ao-bench").tempdir_in("/tmp").unwrap();
         let mut config = String::from(
             "[defaults]\nsession_prefix = \"b-\"\nlog_dir = \"log\"\nbackend = \"demo\"\n\
-             watch = \"heal\"\n[tmux]\nsocket = \"bench\"\n",
+             watch = \"heal\"\n[tmux]\nsocket = \"bench\"\n\
+             [backend.spinner]\npreset = \"demo\"\n\
+             bin = \"{ao} demo-agent --name {name} --scenario spinner\"\n",
         );
+        std::fs::write(folder.path().join("spinner"), "ready\nredraw 8\nwork 10h\n").unwrap();
         for index in 0..agents {
             let name = name(index);
-            config += &["[[agent]]\nname = \"", &name, "\"\nprompt = \"Say hello.\"\n"].concat();
+            // The first ones stay quiet: they get the messages.
+            let backend = if index + busy >= agents { "spinner" } else { "demo" };
+            config += &[
+                "[[agent]]
+name = \"",
+                &name,
+                "\"
+backend = \"",
+                backend,
+                "\"
+prompt = \"Say hello.\"
+",
+            ]
+            .concat();
         }
         std::fs::write(folder.path().join("agents.toml"), config).unwrap();
         Self { folder, agents }
@@ -275,6 +343,27 @@ impl Fleet {
             new_children: children(watchdog).difference(&client).count() as f64,
             wakeups: (after.4 - before.4) / (wall_ms / 1e3),
         }
+    }
+
+    /// Sends messages to agents that are idle; ms of the whole `ao send`, verified submit included.
+    fn messages(&self) -> Vec<f64> {
+        let quiet = self.agents.clamp(1, MESSAGES / 4);
+        (0..MESSAGES).map(|index| self.timed(&["send", &name(index % quiet), "go on"])).collect()
+    }
+
+    /// What polling the same panes costs: the share of its processes, and of the server meanwhile
+    /// beyond nothing at all. The watchdog goes on beside it; its own share was measured before.
+    fn baseline(&self, window: Duration) -> (f64, f64) {
+        let server = self.server().unwrap();
+        let before = cpu_ms(server);
+        let begun = Instant::now();
+        let mut poller = self.clean("sh").args(["-c", BASELINE]).spawn().unwrap();
+        std::thread::sleep(window);
+        let own = family_cpu_ms(poller.id());
+        poller.kill().unwrap();
+        poller.wait().unwrap();
+        let wall_ms = begun.elapsed().as_secs_f64() * 1e3;
+        (own / wall_ms * 100.0, (cpu_ms(server) - before) / wall_ms * 100.0)
     }
 
     /// Kills one agent after another; ms from the signal to the line that tells of the new process.
@@ -363,6 +452,13 @@ fn first_number(path: &Path) -> f64 {
 /// CPU time of all threads so far.
 fn cpu_ms(pid: u32) -> f64 {
     tasks(pid).iter().map(|task| first_number(&task.join("schedstat"))).sum::<f64>() / 1e6
+}
+
+/// Of a process and of its children that ended, by the clock ticks of `stat` (10 ms).
+fn family_cpu_ms(pid: u32) -> f64 {
+    let fields = stat(pid).unwrap();
+    let ticks: f64 = fields[11..15].iter().map(|field| field.parse::<f64>().unwrap()).sum();
+    ticks * 10.0
 }
 
 /// Page faults of children that ended and were waited for: no child, no fault.

@@ -13,6 +13,8 @@ use super::classes::Table;
 pub const PAYLOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Longest resource, in bytes; what a tool gives beyond that cannot be judged.
 const RESOURCE_BYTES_MAX: usize = 1024 * 1024;
+/// Longest id of a call that is taken, in bytes.
+const ID_BYTES_MAX: usize = 200;
 
 /// Whose hook it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +70,12 @@ pub enum PayloadError {
 pub struct Asked {
     pub event: Event,
     pub ask: Ask,
+    /// The CLI's own id of this one call; it names the submission.
+    pub call: Option<String>,
+    /// Of the whole input but its description, hex: a resource alone does not say what is written to it.
+    pub input: String,
+    /// Size of what would be written; `None`: nothing is, or it is not told.
+    pub written_bytes: Option<u64>,
 }
 
 /// Reads a payload. `agent` and `org` are the caller's knowledge; `None`: the event asks for nothing.
@@ -98,7 +106,7 @@ pub fn ask(
     let mut context = Map::new();
     context.insert("cli".into(), cli.word().into());
     context.insert("tool".into(), call.tool.clone().into());
-    for field in ["cwd", "permission_mode", "agent_type", "agent_id", "tool_use_id", "model"] {
+    for field in ["cwd", "permission_mode", "agent_type", "model"] {
         if let Some(value) = payload.get(field) {
             context.insert(field.into(), value.clone());
         }
@@ -142,7 +150,63 @@ pub fn ask(
         depth: 0,
         correlation_id: None,
     };
-    Ok(Some(Asked { event: call.event, ask }))
+    let id = payload.get("tool_use_id").or_else(|| payload.get("input")?.get("callID"));
+    let id = id.and_then(Value::as_str).filter(|id| !id.is_empty() && id.len() <= ID_BYTES_MAX);
+    Ok(Some(Asked {
+        event: call.event,
+        ask,
+        call: id.map(str::to_owned),
+        written_bytes: written(&call.input),
+        input: digest(call.input),
+    }))
+}
+
+/// A tool call that came to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// As in [`Asked::call`].
+    pub call: String,
+    pub success: bool,
+}
+
+/// Reads that a call ended; `None` where the payload says nothing of the kind.
+pub fn ended(cli: Cli, bytes: &[u8]) -> Option<Ended> {
+    let payload: Value = serde_json::from_slice(bytes).ok()?;
+    let name = payload.get("hook_event_name").or(payload.get("hook"))?.as_str()?;
+    let success = match (cli, name) {
+        (Cli::Claude | Cli::Codex, "PostToolUse")
+        | (Cli::Gemini, "AfterTool")
+        | (Cli::Opencode, "tool.execute.after") => true,
+        (Cli::Claude | Cli::Codex, "PostToolUseFailure") => false,
+        _ => return None,
+    };
+    let id =
+        payload.get("tool_use_id").or_else(|| payload.get("input")?.get("callID"))?.as_str()?;
+    Some(Ended { call: id.to_owned(), success })
+}
+
+/// What an approval is bound to. A description is the model's own words about the act, not the act.
+fn digest(mut input: Map<String, Value>) -> String {
+    input.remove("description");
+    let fields: std::collections::BTreeMap<String, Value> = input.into_iter().collect();
+    let text = serde_json::to_string(&fields).expect("JSON serialises");
+    blake3::hash(text.as_bytes()).to_hex().to_string()
+}
+
+/// The texts that the CLIs' writing tools put into files.
+fn written(input: &Map<String, Value>) -> Option<u64> {
+    const FIELDS: [&str; 5] = ["content", "new_string", "newString", "new_source", "patchText"];
+    let texts = |object: &Map<String, Value>| {
+        FIELDS
+            .iter()
+            .filter_map(|field| object.get(*field)?.as_str())
+            .map(str::len)
+            .reduce(|a, b| a + b)
+    };
+    let edits = input.get("edits").and_then(Value::as_array);
+    let edits = edits.map(|edits| edits.iter().filter_map(|edit| texts(edit.as_object()?)).sum());
+    let total = texts(input).or(edits)?;
+    u64::try_from(total).ok()
 }
 
 struct Call {

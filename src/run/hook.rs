@@ -9,9 +9,12 @@ use std::io::{IsTerminal as _, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::governance::bounds::Governed;
+use super::governance::door::{self, DoorError};
 use crate::base::name::UnitName;
+use crate::govern::payload as ask;
 use crate::sense::answer::{self, Answer, Payload};
-use crate::sense::{Cli, Fact, payload, spool, status_line};
+use crate::sense::{Cli, Fact, Kind, payload, spool, status_line};
 use crate::sys::process::Call;
 use crate::sys::{clock, file};
 
@@ -24,6 +27,8 @@ pub const AGENT: &str = "AO_AGENT";
 /// Set for the user's own status line, so that one that calls us back ends there.
 const WITHIN_STATUS_LINE: &str = "AO_STATUSLINE";
 
+/// Beyond what it waits for a person, a decision takes no longer.
+const DECISION_LIMIT: Duration = Duration::from_secs(20);
 /// Bytes of standard input that are kept.
 const INPUT_BYTES_MAX: u64 = 16 << 20;
 /// Bytes of a status line input that are stored.
@@ -89,6 +94,114 @@ pub fn hook(cli: Cli, payload: Payload<'_>, place: Option<&Place>) -> Answer {
         tell(place, fact);
     }
     answer
+}
+
+/// One hook call of a governed agent: what is asked is judged, and whatever goes wrong denies.
+///
+/// `bounds` is the file that the start wrote. Its place comes from the settings of that start; the
+/// environment, which the agent could change, is not asked.
+pub fn governed(cli: Cli, payload: Payload<'_>, bounds: &Path) -> Answer {
+    let governed = match Governed::read(bounds) {
+        Ok(governed) => governed,
+        Err(error) => return refusal(&crate::base::chain::text(&error)),
+    };
+    let limit = Duration::from_millis(governed.hook_wait_ms).saturating_add(DECISION_LIMIT);
+    let bytes = payload.bytes.to_vec();
+    let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+    // Left to itself when it takes too long; it ends with this process.
+    let worker = std::thread::Builder::new().spawn(move || {
+        let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            judged(cli, &bytes, &governed)
+        }));
+        // Nobody listens any more after the limit.
+        drop(sender.send(answer.unwrap_or_else(|_| refusal("the decision broke down"))));
+    });
+    if let Err(error) = worker {
+        return refusal(&format!("there is nobody to decide: {error}"));
+    }
+    receiver.recv_timeout(limit).unwrap_or_else(|_| refusal("the decision took too long"))
+}
+
+fn judged(cli: Cli, bytes: &[u8], governed: &Governed) -> Answer {
+    let now = clock::now();
+    let mut place = Told { place: place_of(governed), cli };
+    if let Some(place) = &place.place
+        && let Ok(fact) = payload::read(cli, bytes, now)
+    {
+        tell(place, fact);
+    }
+    let ended = ask::ended(door_cli(cli), bytes).is_some();
+    match door::decide(door_cli(cli), governed, bytes, &mut place, now) {
+        Ok(Some(decided)) => Answer {
+            stdout: decided.stdout.into_bytes(),
+            stderr: decided.stderr.into_bytes(),
+            code: decided.exit,
+        },
+        Ok(None) => answer::neutral(),
+        Err(error) => {
+            tracing::error!(agent = %governed.agent, error = %crate::base::chain::text(&error), "denied");
+            // What was done is done: there is nothing left to deny.
+            if ended { answer::neutral() } else { refusal(&for_the_agent(&error)) }
+        }
+    }
+}
+
+/// No paths and no figures of ours.
+fn for_the_agent(error: &DoorError) -> String {
+    match error {
+        DoorError::Payload(error) => format!("denied: {error}"),
+        DoorError::Classes(_) | DoorError::Governance(_) => {
+            "denied: it could not be decided; the operator finds out why with `ao doctor`"
+                .to_owned()
+        }
+    }
+}
+
+fn refusal(why: &str) -> Answer {
+    let refused = crate::govern::answer::refuse(why);
+    Answer {
+        stdout: refused.stdout.into_bytes(),
+        stderr: refused.stderr.into_bytes(),
+        code: refused.exit,
+    }
+}
+
+const fn door_cli(cli: Cli) -> ask::Cli {
+    match cli {
+        Cli::Claude => ask::Cli::Claude,
+        Cli::Codex => ask::Cli::Codex,
+        Cli::Gemini => ask::Cli::Gemini,
+        Cli::Opencode => ask::Cli::Opencode,
+    }
+}
+
+fn place_of(governed: &Governed) -> Option<Place> {
+    let agent = UnitName::new(&governed.agent).ok()?;
+    Some(Place { state: governed.state.clone(), start: governed.start_id.clone(), agent })
+}
+
+/// Tells the watchdog that an agent waits for a person.
+struct Told {
+    place: Option<Place>,
+    cli: Cli,
+}
+
+impl Told {
+    fn say(&self, kind: Kind) {
+        let Some(place) = &self.place else { return };
+        let (at, cli) = (clock::now(), self.cli);
+        tell(place, Fact { at, cli, session_id: None, subagent: None, transcript: None, kind });
+    }
+}
+
+impl door::Waiting for Told {
+    fn begins(&mut self, what: &str) {
+        self.say(Kind::PermissionAsked { what: what.to_owned() });
+    }
+
+    fn ends(&mut self) {
+        self.say(Kind::PermissionAnswered);
+    }
 }
 
 /// A fact that cannot be written is lost: the screen is still there to read.

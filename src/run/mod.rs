@@ -16,6 +16,7 @@ pub mod project;
 pub mod recorder;
 pub mod request;
 pub mod sensors;
+pub mod serve;
 pub mod sight;
 pub mod store;
 pub mod stub_model;

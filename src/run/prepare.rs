@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::sensors;
+use super::governance::bounds::{self, BeginError};
+use super::sensors::{self, Guard};
 use super::store::{LaunchRecord, Store, TypedPrompt};
 use super::units::{Member, Tag};
 use crate::backend::Backend;
@@ -95,6 +96,10 @@ pub enum PrepareError {
     Launch(#[source] launch::LaunchError),
     #[error("cannot write the settings of its CLI")]
     Settings(#[source] file::FileError),
+    #[error("it is governed, but {0}")]
+    NoDoor(String),
+    #[error("what governs it cannot be set up")]
+    Governance(#[source] BeginError),
     #[error("cannot write its prompt")]
     Write(#[source] file::FileError),
 }
@@ -140,8 +145,9 @@ fn prepare_agent(agent: &Agent, with: &Circumstances<'_>) -> Result<Prepared, Pr
         file::replace_volatile(&kickoff, text.as_bytes(), 0o600).map_err(PrepareError::Write)?;
     }
     let plan = conversation(agent, &backend, elsewhere, with)?;
-    let mut installed =
-        sensors::install(agent, &backend, with.store, with.ao).map_err(PrepareError::Settings)?;
+    let guard = guard(agent, &backend, with)?;
+    let mut installed = sensors::install(agent, &backend, with.store, with.ao, guard.as_ref())
+        .map_err(PrepareError::Settings)?;
 
     let recorded = with.store.launch(&agent.session, with.now).value;
     let base_env = recorded
@@ -197,6 +203,27 @@ fn prepare_agent(agent: &Agent, with: &Circumstances<'_>) -> Result<Prepared, Pr
         },
         notes: launch.note.into_iter().chain(installed.note).collect(),
     })
+}
+
+/// What a governed agent's CLI must be told; a CLI without a door does not start.
+fn guard(
+    agent: &Agent,
+    backend: &Backend,
+    with: &Circumstances<'_>,
+) -> Result<Option<Guard>, PrepareError> {
+    if !agent.bounds.governed {
+        return Ok(None);
+    }
+    sensors::door(agent, backend).map_err(PrepareError::NoDoor)?;
+    let bounds = bounds::begin(with.config, with.store, agent, &with.start_id, with.now)
+        .map_err(PrepareError::Governance)?;
+    let named = |name: &str| {
+        let found = agent.env.get(name).or(with.config.env.get(name)).cloned();
+        found.or_else(|| with.environment.get(name).cloned()).map(PathBuf::from)
+    };
+    let user = named("CLAUDE_CONFIG_DIR").or_else(|| Some(named("HOME")?.join(".claude")));
+    let wait = with.config.governance.hook_wait;
+    Ok(Some(Guard { bounds, wait, folder: agent.dir.clone(), user }))
 }
 
 fn prepare_service(service: &Service, with: &Circumstances<'_>) -> Result<Prepared, PrepareError> {

@@ -201,10 +201,13 @@ impl Project {
             unit: "watchdog".to_owned(),
             start_id: uuid::Uuid::new_v4().to_string(),
         };
+        let mut env = environment.clone();
+        // What the fetches of the watchdog need of a person's own set-up; agents do not get it.
+        env.extend(variables().filter(|(name, _)| REACHES_REMOTES.contains(&name.as_str())));
         Ok(SessionSpec {
             dir: self.config.project_dir.clone(),
             argv: vec!["sh".to_owned(), "-c".to_owned(), script],
-            env: environment.clone(),
+            env,
             tag: tag.text(),
             width: self.config.tmux.width,
             height: self.config.tmux.height,
@@ -213,6 +216,16 @@ impl Project {
         })
     }
 }
+
+/// Variables by which git finds keys, commands and credentials for a remote.
+const REACHES_REMOTES: [&str; 6] = [
+    "SSH_AUTH_SOCK",
+    "GIT_SSH",
+    "GIT_SSH_COMMAND",
+    "GIT_CONFIG_GLOBAL",
+    "GIT_CONFIG_NOSYSTEM",
+    "XDG_CONFIG_HOME",
+];
 
 /// What of the caller's environment agents may see.
 pub fn caller_environment() -> BTreeMap<String, String> {

@@ -5,6 +5,7 @@
 //! job wins, since replacing it would change how their CLI behaves.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::hook;
 use super::store::{Sensing, Store};
@@ -12,8 +13,37 @@ use crate::backend::{Backend, Launch};
 use crate::base::name::{SessionName, UnitName};
 use crate::config::Agent;
 use crate::sense::Cli;
-use crate::sense::wiring::{self, Wiring};
+use crate::sense::wiring::{self, Governed, Wiring};
 use crate::sys::file::{self, FileError};
+
+/// What a governed start is told beside.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    /// The file with the agent's bounds.
+    pub bounds: PathBuf,
+    /// How long a hook waits for a person.
+    pub wait: Duration,
+    /// The agent's own folder.
+    pub folder: PathBuf,
+    /// Where Claude Code keeps the user's own settings.
+    pub user: Option<PathBuf>,
+}
+
+/// The CLI by whose hooks an agent can be governed; else why it cannot.
+pub fn door(agent: &Agent, backend: &Backend) -> Result<Cli, String> {
+    let cli = backend.preset.as_deref().and_then(Cli::from_word);
+    let Some(cli) = cli.filter(|cli| *cli != Cli::Gemini) else {
+        return Err(format!("nothing can be asked of the CLI of `{}`", agent.backend));
+    };
+    if !agent.hooks {
+        return Err("`hooks = false` leaves nobody to ask".to_owned());
+    }
+    const LOOSE: [&str; 5] = ["--settings", "--setting-sources", "--bare", "--safe-mode", "--pure"];
+    match LOOSE.into_iter().find(|flag| backend.flags.contains(flag)) {
+        Some(flag) => Err(format!("its flags name `{flag}`, which could switch its hooks off")),
+        None => Ok(cli),
+    }
+}
 
 /// What one start is given.
 #[derive(Debug, Default)]
@@ -38,6 +68,7 @@ pub fn install(
     backend: &Backend,
     store: &Store,
     ao: &Path,
+    guard: Option<&Guard>,
 ) -> Result<Installed, FileError> {
     remove(store, &agent.session, &agent.name)?;
     let cli = backend.preset.as_deref().and_then(Cli::from_word);
@@ -49,7 +80,10 @@ pub fn install(
         let note = Some("its state folder is not UTF-8: it gets no hooks".to_owned());
         return Ok(Installed { cli: Some(cli), note, ..Installed::default() });
     };
-    let mut wiring = wiring::wire(cli, program, settings);
+    let mut wiring = match guard {
+        None => wiring::wire(cli, program, settings),
+        Some(guard) => wiring::wire_governed(cli, program, settings, &told(guard)),
+    };
     let mut note = None;
     if cli == Cli::Claude && backend.flags.contains("--settings") {
         wiring = Wiring::default();
@@ -61,6 +95,22 @@ pub fn install(
     }
     let program = (wiring != Wiring::default()).then(|| ao.to_owned());
     Ok(Installed { wiring, cli: Some(cli), program, note })
+}
+
+/// What is given back of that which the flags of a governed Claude Code take away.
+fn told(guard: &Guard) -> Governed {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let there = |path: PathBuf| path.is_file().then(|| text(&path));
+    let user = guard.user.as_ref();
+    let settings = user.and_then(|user| std::fs::read_to_string(user.join("settings.json")).ok());
+    Governed {
+        bounds: text(&guard.bounds),
+        wait_s: guard.wait.as_secs(),
+        folder: text(&guard.folder),
+        mcp: there(guard.folder.join(".mcp.json")),
+        memory: user.and_then(|user| there(user.join("CLAUDE.md"))),
+        settings: settings.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
+    }
 }
 
 /// Puts what the start needs into its environment, and says how it will be listened to.
@@ -83,6 +133,7 @@ pub fn apply(
             }
         }
     }
+    launch.env.extend(installed.wiring.env.clone());
     let cli = installed.cli?;
     let config_dir = (cli == Cli::Claude).then(|| {
         let named = launch.env.get("CLAUDE_CONFIG_DIR").map(PathBuf::from);

@@ -14,6 +14,9 @@ use crate::config::section::detect::{Layout, Region, Rule, RuleState};
 /// Longest evidence text; a limit banner with its reset phrase is far shorter.
 const EVIDENCE_CHARS_MAX: usize = 500;
 
+/// The rule name of the evidence that is a dialog's question.
+pub const QUESTION: &str = "question";
+
 /// All regions, in the order of [`Region`].
 const REGIONS: [Region; 7] = [
     Region::Live,
@@ -216,6 +219,9 @@ impl Detector {
             rule.rule.state == first.rule.state && !std::ptr::eq(*rule, first) && fires(rule)
         });
         reading.evidence.extend(agreeing.map(|rule| self.evidence(rule, &regions)));
+        if reading.state == PaneState::Waiting {
+            reading.evidence.extend(question(&regions.live));
+        }
         reading
     }
 
@@ -332,4 +338,16 @@ fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
+}
+/// What the dialog asks: the last question of the live area. People are told this rather than the
+/// key hints that give the dialog away.
+fn question(live: &str) -> Option<Evidence> {
+    let frame = |letter: char| letter.is_whitespace() || "│┃|─╭╮╰╯".contains(letter);
+    let asked = live
+        .lines()
+        .rev()
+        .map(|asked| asked.trim_matches(frame))
+        .find(|asked| asked.ends_with('?'))?;
+    let text = asked.chars().take(EVIDENCE_CHARS_MAX).collect();
+    Some(Evidence { rule: QUESTION.into(), region: word(Region::Live).into(), text })
 }

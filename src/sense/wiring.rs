@@ -9,6 +9,8 @@
 //! Surprise: the commands are shell lines, although Claude Code also takes a program with arguments.
 //! A release that ignored the arguments would run `ao` alone, whose exit code 2 denies every tool.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::Cli;
@@ -16,6 +18,9 @@ use crate::base::quote::shell_word;
 
 /// A hook that hangs is given up by the CLI after so many seconds.
 const TIMEOUT_S: u64 = 10;
+
+/// A hook that waits for a person gives up by itself before the CLI does.
+const GOVERNED_SLACK_S: u64 = 60;
 
 const CLAUDE_EVENTS: [&str; 12] = [
     "SessionStart",
@@ -52,6 +57,25 @@ pub struct Wiring {
     pub flag: String,
     /// To be put into the `plugin` list of `OPENCODE_CONFIG_CONTENT`.
     pub opencode_plugin: Option<String>,
+    /// For the environment of the CLI.
+    pub env: BTreeMap<String, String>,
+}
+
+/// What a governed start is told, and what is given back of what its flags take away.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Governed {
+    /// The file with the agent's bounds.
+    pub bounds: String,
+    /// Seconds that a hook may wait for a person.
+    pub wait_s: u64,
+    /// The agent's own folder.
+    pub folder: String,
+    /// The project's MCP servers, when it has any.
+    pub mcp: Option<String>,
+    /// The user's own CLAUDE.md, when there is one.
+    pub memory: Option<String>,
+    /// The user's settings; a few of them are kept.
+    pub settings: Map<String, Value>,
 }
 
 /// How the file of ours ends: a plugin has to be JavaScript.
@@ -71,7 +95,7 @@ pub fn wire(cli: Cli, ao: &str, file: &str) -> Wiring {
             flag: format!("--settings {}", shell_word(file)),
             ..Wiring::default()
         },
-        Cli::Codex => Wiring { flag: codex_flag(&command), ..Wiring::default() },
+        Cli::Codex => Wiring { flag: codex_flag(&command, None), ..Wiring::default() },
         Cli::Gemini => Wiring::default(),
         Cli::Opencode => Wiring {
             file: Some(PLUGIN.replace("\"AO\"", &json!(ao).to_string())),
@@ -79,6 +103,83 @@ pub fn wire(cli: Cli, ao: &str, file: &str) -> Wiring {
             ..Wiring::default()
         },
     }
+}
+
+/// The same for an agent whose acts are judged: tool calls are asked about, and only our settings count.
+///
+/// Claude Code fails closed by `onFailure` and takes settings of the project's folder no more, as the
+/// agent could switch hooks off there. Codex lets a tool run whose hook fails. The plugin of opencode
+/// throws unless it is told to go on.
+pub fn wire_governed(cli: Cli, ao: &str, file: &str, governed: &Governed) -> Wiring {
+    let command = format!("{} hook {}", shell_word(ao), cli.word());
+    let ask = format!("{command} --governed {}", shell_word(&governed.bounds));
+    match cli {
+        Cli::Claude => Wiring {
+            file: Some(governed_claude_settings(ao, &command, &ask, governed)),
+            flag: governed_claude_flag(file, governed),
+            env: [("CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD", "1")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            ..Wiring::default()
+        },
+        Cli::Codex => {
+            Wiring { flag: codex_flag(&command, Some((&ask, governed))), ..Wiring::default() }
+        }
+        Cli::Gemini => Wiring::default(),
+        Cli::Opencode => Wiring {
+            file: Some(
+                GATE.replace("\"AO\"", &json!(ao).to_string())
+                    .replace("\"BOUNDS\"", &json!(governed.bounds).to_string()),
+            ),
+            opencode_plugin: Some(format!("file://{file}")),
+            ..Wiring::default()
+        },
+    }
+}
+
+/// A variadic flag would swallow the prompt behind it, hence the `=`.
+fn governed_claude_flag(file: &str, governed: &Governed) -> String {
+    let mut flag = format!(
+        "--settings {} --setting-sources '' --add-dir={}",
+        shell_word(file),
+        shell_word(&governed.folder)
+    );
+    for (name, value) in
+        [("mcp-config", &governed.mcp), ("append-system-prompt-file", &governed.memory)]
+    {
+        if let Some(value) = value {
+            flag.push_str(&format!(" --{name}={}", shell_word(value)));
+        }
+    }
+    flag
+}
+
+/// Settings of the user's that say how to reach the model, not what the agent may do.
+const KEPT: [&str; 6] =
+    ["env", "apiKeyHelper", "model", "theme", "language", "autoContinueAtUsageLimit"];
+
+fn governed_claude_settings(ao: &str, command: &str, ask: &str, governed: &Governed) -> String {
+    let line = format!("{} statusline", shell_word(ao));
+    let mut settings: Value =
+        serde_json::from_str(&claude_settings(command, &line)).expect("settings of ours are JSON");
+    let hook = |timeout: u64| {
+        json!([{ "hooks": [{
+            "type": "command", "command": ask, "timeout": timeout, "onFailure": "block",
+            "statusMessage": "asking for leave",
+        }]}])
+    };
+    settings["hooks"]["PreToolUse"] = hook(governed.wait_s + GOVERNED_SLACK_S);
+    for event in ["PostToolUse", "PostToolUseFailure"] {
+        settings["hooks"][event][0]["hooks"][0]["command"] = ask.into();
+    }
+    // Nobody is there to answer it, and every act is judged.
+    settings["skipDangerousModePermissionPrompt"] = true.into();
+    for name in KEPT {
+        if let Some(value) = governed.settings.get(name) {
+            settings[name] = value.clone();
+        }
+    }
+    pretty(&settings)
 }
 
 /// `OPENCODE_CONFIG_CONTENT` with one plugin more; what is no JSON object is left as it is.
@@ -105,11 +206,20 @@ fn claude_settings(command: &str, status_line: &str) -> String {
     }))
 }
 
-fn codex_flag(command: &str) -> String {
-    // A JSON string of printable characters is a TOML string too.
-    let command = json!(command).to_string();
-    let hook = format!("[{{hooks=[{{type=\"command\",command={command},timeout={TIMEOUT_S}}}]}}]");
-    let events: Vec<String> = CODEX_EVENTS.iter().map(|event| format!("{event}={hook}")).collect();
+fn codex_flag(command: &str, governed: Option<(&str, &Governed)>) -> String {
+    let hook = |command: &str, timeout: u64| {
+        // A JSON string of printable characters is a TOML string too.
+        let command = json!(command).to_string();
+        format!("[{{hooks=[{{type=\"command\",command={command},timeout={timeout}}}]}}]")
+    };
+    let event = |event: &&str| match (governed, *event) {
+        (Some((ask, governed)), "PreToolUse") => {
+            format!("{event}={}", hook(ask, governed.wait_s + GOVERNED_SLACK_S))
+        }
+        (Some((ask, _)), "PostToolUse") => format!("{event}={}", hook(ask, TIMEOUT_S)),
+        (Some(_) | None, _) => format!("{event}={}", hook(command, TIMEOUT_S)),
+    };
+    let events: Vec<String> = CODEX_EVENTS.iter().map(event).collect();
     let table = format!("hooks={{{}}}", events.join(","));
     format!("--dangerously-bypass-hook-trust -c {}", shell_word(&table))
 }
@@ -121,64 +231,9 @@ fn pretty(value: &Value) -> String {
 }
 
 /// Tells and goes on: nothing in it waits for `ao`, and nothing it does can fail a turn.
-const PLUGIN: &str = r#"// Written by ao at each start of the agent; changes are lost.
-import { spawn } from "node:child_process"
-
-const program = "AO"
-const parents = new Map()
-
-const tell = (event, session, fields) => {
-  try {
-    const parent = parents.get(session)
-    const payload = {
-      hook_event_name: event,
-      at_ms: Date.now(),
-      session_id: parent ?? session,
-      agent_id: parent ? session : undefined,
-      ...fields,
-    }
-    const child = spawn(program, ["hook", "opencode"], { stdio: ["pipe", "ignore", "ignore"] })
-    child.on("error", () => {})
-    child.stdin.on("error", () => {})
-    child.stdin.end(JSON.stringify(payload))
-  } catch {}
-}
-
-const heard = (event) => {
-  const said = event.properties ?? {}
-  const session = said.sessionID ?? said.info?.id
-  if (event.type === "session.created") {
-    if (said.info?.parentID) parents.set(session, said.info.parentID)
-    else tell("session.created", session, {})
-  } else if (event.type === "session.status") {
-    const status = said.status ?? {}
-    if (!parents.has(session)) {
-      tell(status.type, session, { message: status.message, next_ms: status.next })
-    }
-  } else if (event.type === "session.error") {
-    const error = said.error ?? {}
-    if (!parents.has(session)) {
-      tell("session.error", session, {
-        error: error.name, status: error.data?.statusCode, message: error.data?.message,
-      })
-    }
-  } else if (/^(permission|question)\.(asked|replied|rejected)$/.test(event.type)) {
-    tell(event.type, session, { tool_name: said.permission })
-  }
-}
-
-export const AoSensors = async () => ({
-  "tool.execute.before": async (input) => {
-    tell("tool.execute.before", input.sessionID, { tool_name: input.tool })
-  },
-  "tool.execute.after": async (input) => {
-    tell("tool.execute.after", input.sessionID, { tool_name: input.tool })
-  },
-  event: async ({ event }) => {
-    try { heard(event) } catch {}
-  },
-})
-"#;
+const PLUGIN: &str = include_str!("wiring/sensors.js");
+/// Tells in the same way, but asks before each tool call and throws unless it is told to go on.
+const GATE: &str = include_str!("wiring/gate.js");
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@ use super::{limit, overload, stall};
 use crate::base::human;
 use crate::base::now::{Mono, Now};
 use crate::config::section::detect::Cure;
+use crate::screen::detect::QUESTION;
 use crate::screen::{PaneState, Reading};
 
 /// A start whose outcome did not come for this long is taken as lost (a killed `ao` in between).
@@ -387,7 +388,8 @@ pub fn read(
                 live_hash: reading.live_hash,
             });
             let notify = reading.state == PaneState::Waiting;
-            let why = reading.evidence.first().map_or_else(
+            let asked = reading.evidence.iter().find(|evidence| evidence.rule == QUESTION);
+            let why = asked.or(reading.evidence.first()).map_or_else(
                 || reading.state.word().to_owned(),
                 |evidence| format!("{}: {}", reading.state.word(), first_line(&evidence.text)),
             );

@@ -26,4 +26,6 @@ pub mod waking;
 #[cfg(test)]
 mod sequence_tests;
 #[cfg(test)]
+mod stall_tests;
+#[cfg(test)]
 mod tests;

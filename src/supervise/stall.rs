@@ -232,7 +232,9 @@ fn by_clock(unit: &Unit, known: &Known, frozen: bool, now: Now) -> Verdict {
     let Some(cpu) = &unit.stall.cpu else { return Verdict::Unproven { idle } };
     let recent = now.mono.since(cpu.at) <= unit.spec.stall_idle.max(Duration::from_secs(60));
     let quiet = cpu.quiet_since.is_some_and(|since| cpu.at.since(since) >= unit.spec.stall_idle);
-    let grace = Duration::from_millis(unit.spec.habits.log_grace_ms);
+    // A pane that printed since then moved, whether its screen could be read or not.
+    let grace =
+        if frozen { patience } else { Duration::from_millis(unit.spec.habits.log_grace_ms) };
     let printed = cpu.printed_at.is_some_and(|at| now.mono.since(at) < grace);
     if recent && quiet && !printed { Verdict::Stalled { idle } } else { Verdict::Unproven { idle } }
 }

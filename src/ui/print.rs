@@ -32,6 +32,13 @@ pub(crate) fn answer(stdout: &[u8], stderr: &[u8]) {
     }
 }
 
+/// The same; whether all of it was taken.
+pub(crate) fn answer_whole(stdout: &[u8], stderr: &[u8]) -> bool {
+    let mut to = std::io::stdout().lock();
+    let written = to.write_all(stdout).and_then(|()| to.flush());
+    written.and_then(|()| std::io::stderr().lock().write_all(stderr)).is_ok()
+}
+
 /// A line about what happens to stderr.
 pub(crate) fn err(line: &str) {
     drop(writeln!(std::io::stderr().lock(), "{line}"));

@@ -198,6 +198,7 @@ fn files_are_read_from_the_work_tree_and_the_branch_with_who_brought_them() {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "says why it is skipped")]
 fn reference_tables_are_read_by_the_git_program() {
     let probe = tempfile::tempdir().unwrap();
     let made = Command::new("git")

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::fleet::{Fleet, kill};
+use crate::support::fleet::{Fleet, Status, kill};
+use crate::support::tmux::eventually;
 
 const PHASES: &str = r#"  { id = "p1", plan = "plans/p1.md", status = "STATUS-p1.md" },
   { id = "p2", plan = "plans/p2.md", status = "STATUS-p2.md", models = { builder = "big" } },
@@ -258,7 +259,7 @@ impl Loop {
                 (self.fleet.ao(&["up"]).code == 0).then_some(())
             });
         }
-        self.fleet.until("a watchdog is at work", |status| status.watchdog());
+        self.fleet.until("a watchdog is at work", Status::watchdog);
     }
 }
 
@@ -294,7 +295,98 @@ fn kills_at_any_moment_come_to_the_same_end() {
     }
 }
 
+/// An ssh server on loopback that lets this user in by one key, ended on drop.
+struct SshServer {
+    child: std::process::Child,
+    command: String,
+    port: u16,
+}
+
+impl SshServer {
+    /// `None` with the reason where there is no ssh server to start.
+    fn start(dir: &Path) -> Result<Self, String> {
+        let sshd =
+            which::which_in("sshd", Some("/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"), dir)
+                .map_err(|_| "sshd is not installed".to_owned())?;
+        // As root it wants this folder, which its service would make.
+        if rustix::process::getuid().is_root() && std::fs::create_dir_all("/run/sshd").is_err() {
+            return Err("sshd needs /run/sshd".to_owned());
+        }
+        for key in ["host", "user"] {
+            let made = Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(dir.join(key))
+                .output();
+            made.map_err(|error| format!("ssh-keygen: {error}"))?;
+        }
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let at = |name: &str| dir.join(name).display().to_string();
+        std::fs::write(
+            dir.join("sshd_config"),
+            format!(
+                "ListenAddress 127.0.0.1\nPort {port}\nHostKey {}\nAuthorizedKeysFile {}\n\
+                 StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\n\
+                 PermitRootLogin prohibit-password\n",
+                at("host"),
+                at("user.pub")
+            ),
+        )
+        .unwrap();
+        let child = Command::new(sshd)
+            .args(["-D", "-f", &at("sshd_config"), "-E", &at("sshd.log")])
+            .spawn()
+            .map_err(|error| format!("sshd: {error}"))?;
+        let command = format!(
+            "ssh -F none -i {} -o IdentitiesOnly=yes -o StrictHostKeyChecking=no \
+             -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
+            at("user")
+        );
+        eventually("sshd listens", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+        Ok(Self { child, command, port })
+    }
+}
+
+impl Drop for SshServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
+#[expect(clippy::print_stderr, reason = "says why it is skipped")]
+fn a_branch_behind_ssh_is_fetched_with_the_persons_own_ssh_set_up() {
+    let story = Loop::new();
+    let dir = story.fleet.path("ssh");
+    std::fs::create_dir(&dir).unwrap();
+    let server = match SshServer::start(&dir) {
+        Ok(server) => server,
+        Err(why) => {
+            eprintln!("skipped: {why}");
+            return;
+        }
+    };
+    let user = Command::new("id").arg("-un").output().unwrap().stdout;
+    let user = String::from_utf8(user).unwrap();
+    let remote = story.fleet.path("remote.git");
+    let url = format!("ssh://{}@127.0.0.1:{}{}", user.trim(), server.port, remote.display());
+    // The builder's clone is the one that is watched; the adversary's pushes by path.
+    story.git(&story.side("builder"), "builder", &["remote", "set-url", "origin", &url]);
+    let mut up = story.fleet.command(&["up"]);
+    let said = story.fleet.finish(up.env("GIT_SSH_COMMAND", &server.command));
+    assert_eq!(said.code, 0, "{said:?}");
+    story.until_on("p1");
+    story.fleet.until("the branch was looked at", |_| {
+        (!story.state("state/handoff.json").is_empty()).then_some(())
+    });
+    story.commit("adversary", "review: read over ssh", &[]);
+    story.until_pinged("builder", "review: read over ssh");
+    let failed = story.fleet.whys("", "handoff");
+    assert!(failed.iter().all(|why| !why.contains("fail")), "{failed:?}");
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "the figures are what it is run for")]
 fn a_claim_is_typed_soon_after_its_commit() {
     let claims = std::env::var("AO_PINGS").ok().and_then(|count| count.parse().ok());
     let story = Loop::new();

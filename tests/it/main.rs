@@ -13,6 +13,7 @@ mod delivery;
 mod fleet;
 mod git;
 mod governance;
+mod governed;
 mod hooks;
 mod init;
 mod launcher;

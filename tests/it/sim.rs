@@ -228,8 +228,11 @@ impl Sim {
             let Some(reading) = self.world.reading(&name) else { continue };
             let Some(unit) = self.fleet.units.get(&name) else { continue };
             let known = unit.reading.as_ref();
+            // A screen that moves is read anew, as a real one is.
             let same = known.is_some_and(|known| {
-                known.state == reading.state && known.evidence == reading.evidence
+                known.state == reading.state
+                    && known.live_hash == reading.live_hash
+                    && known.evidence == reading.evidence
             });
             if unit.is_running() && (!same || reading.state == PaneState::Fatal) {
                 let attempt = unit.attempt;

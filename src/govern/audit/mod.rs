@@ -58,6 +58,12 @@ pub enum Kind {
     Exported,
     /// A request was refused before it became an act.
     Refused,
+    /// An API key or an organisation was made, changed or revoked.
+    KeyChanged,
+    /// An agent of another machine was registered, changed or taken off the register.
+    AgentChanged,
+    /// Who may delegate to whom.
+    TopologyChanged,
     /// The head was older than the log after the machine went down.
     HeadRecovered,
     /// A person accepted the log as it is, without a head.
@@ -65,7 +71,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Decided,
         Self::Settled,
         Self::Approved,
@@ -81,6 +87,9 @@ impl Kind {
         Self::Stopped,
         Self::Exported,
         Self::Refused,
+        Self::KeyChanged,
+        Self::AgentChanged,
+        Self::TopologyChanged,
         Self::HeadRecovered,
         Self::HeadAdopted,
     ];
@@ -103,6 +112,9 @@ impl Kind {
             Self::Stopped => "stopped",
             Self::Exported => "exported",
             Self::Refused => "refused",
+            Self::KeyChanged => "key.changed",
+            Self::AgentChanged => "agent.changed",
+            Self::TopologyChanged => "topology.changed",
             Self::HeadRecovered => "head.recovered",
             Self::HeadAdopted => "head.adopted",
         }

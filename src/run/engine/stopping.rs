@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Engine;
 use crate::backend::Backend;
 use crate::base::name::UnitName;
+use crate::run::governance::bounds;
 use crate::run::units::Tag;
 use crate::screen::{Composer, PaneState};
 use crate::supervise::event::{Event, StopOutcome};
@@ -126,7 +127,18 @@ impl Engine {
         };
         self.feed(event);
         if let Some(unit) = stopped {
+            self.record_stop(&unit);
             self.unlisten(&unit);
+        }
+    }
+
+    /// The watchdog's own acts on governed agents are on record too.
+    fn record_stop(&self, unit: &UnitName) {
+        let agent = self.config.agent(unit.as_str()).filter(|agent| agent.bounds.governed);
+        let Some(agent) = agent else { return };
+        if let Err(error) = bounds::end(&self.config, &self.store, agent, clock::now()) {
+            let error = crate::base::chain::text(&error);
+            tracing::error!(%unit, %error, "its stop is not in the audit log");
         }
     }
 

@@ -5,21 +5,27 @@
 //! down in the same transaction.
 
 pub mod audit;
+pub mod bounds;
 pub mod claim;
 pub mod decide;
+pub mod door;
 pub mod kill;
 pub mod operator;
 pub mod settle;
 pub mod submit;
 #[cfg(test)]
 mod tests;
+pub mod voices;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::project::Project;
 use super::store;
+use crate::base::now::Now;
+use crate::config::Config;
+use crate::config::governance::StorePlace;
 use crate::sys::clock;
 use crate::sys::db::heads::Heads;
 use crate::sys::db::sqlite::SqliteStore;
@@ -53,6 +59,8 @@ pub enum GovernanceError {
     Db(#[from] DbError),
     #[error("cannot note where the operator's keys are")]
     Place(#[source] store::StoreError),
+    #[error("a store on a server is not built yet; name a file in `[governance] store`")]
+    Server,
     #[error("the correlation id `{id}` was used for another act")]
     CorrelationReused { id: String },
     #[error("there is no act {id}")]
@@ -77,27 +85,51 @@ impl Governance {
     }
 
     fn database(project: &Project) -> PathBuf {
-        project.store.state().join("ao.db")
+        Self::database_of(&project.config, &project.store.state())
+    }
+
+    /// The file of a project's store.
+    pub fn database_of(config: &Config, state: &Path) -> PathBuf {
+        match &config.governance.store {
+            StorePlace::File(path) => path.clone(),
+            StorePlace::Default | StorePlace::Postgres(_) => state.join("ao.db"),
+        }
     }
 
     /// Opens the project's store and the operator's keys, or makes them.
     pub fn open(project: &Project) -> Result<Self, GovernanceError> {
+        Self::open_for(&project.config, &project.store.state())
+    }
+
+    /// The same by the state folder.
+    pub fn open_for(config: &Config, state: &Path) -> Result<Self, GovernanceError> {
         let now = clock::now();
-        let file = project.store.state().join("governance.json");
+        if let StorePlace::Postgres(_) = config.governance.store {
+            return Err(GovernanceError::Server);
+        }
+        let file = state.join("governance.json");
         let known: store::Loaded<Place> = store::read(&file, now);
-        let operator = if let Some(place) = known.value {
-            Operator::open(place.operator)?
+        let operator = if let Some(folder) = &config.governance.operator {
+            folder.clone()
+        } else if let Some(place) = known.value {
+            place.operator
         } else {
-            let operator = Operator::open(operator::folder()?)?;
-            let place = Place { version: 1, operator: operator.folder().to_owned() };
+            let folder = operator::folder()?;
+            let place = Place { version: 1, operator: folder.clone() };
             store::replace(&file, &place).map_err(GovernanceError::Place)?;
-            operator
+            folder
         };
-        let path = Self::database(project);
-        let path = path
-            .parent()
-            .and_then(|state| state.canonicalize().ok())
-            .map_or_else(|| path.clone(), |state| state.join("ao.db"));
+        Self::open_at(&Self::database_of(config, state), &operator, now)
+    }
+
+    /// The same by the file of the store and the folder of the keys.
+    pub fn open_at(database: &Path, operator: &Path, now: Now) -> Result<Self, GovernanceError> {
+        let operator = Operator::open(operator.to_owned())?;
+        let folder = database.parent().and_then(|folder| folder.canonicalize().ok());
+        let path = match (folder, database.file_name()) {
+            (Some(folder), Some(name)) => folder.join(name),
+            (Some(_), None) | (None, _) => database.to_owned(),
+        };
         let heads =
             Heads::new(&operator.heads(), &path, operator.audit_key()?).map_err(DbError::from)?;
         let store = SqliteStore::open(&path, Some(heads), now.wall)?;

@@ -25,6 +25,9 @@ use crate::sys::db::rows::{
 };
 use crate::sys::db::{self, DbError, Store, Tx};
 
+/// Counters of acts under way are reservations in a window without an end.
+const OPEN_WINDOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
+
 /// An act and what its judge needs to know.
 #[derive(Debug, Clone)]
 pub struct Submission<'a> {
@@ -42,6 +45,8 @@ pub struct Needs {
     pub cost: Micros,
     pub budgets: Vec<BudgetWindow>,
     pub rates: Vec<RateWindow>,
+    /// Counters of acts under way, each held until the act is settled or lapses.
+    pub open: Vec<String>,
     /// How long a person has for an answer.
     pub hold: TimeDelta,
     /// How long an outcome may take before the estimate counts as spent.
@@ -54,6 +59,7 @@ impl Default for Needs {
             cost: Micros(0),
             budgets: Vec::new(),
             rates: Vec::new(),
+            open: Vec::new(),
             hold: TimeDelta::minutes(30),
             reserve: TimeDelta::hours(24),
         }
@@ -90,6 +96,8 @@ pub struct Known {
     pub budgets: Vec<Budget>,
     /// In the order of [`Needs::rates`].
     pub rates: Vec<RateState>,
+    /// How many acts are under way, in the order of [`Needs::open`].
+    pub open: Vec<i64>,
 }
 
 /// How often a rate was used in its window.
@@ -122,24 +130,34 @@ pub fn submit(
     judge: impl FnOnce(&Known) -> Verdict,
     now: Now,
 ) -> Result<Decision, GovernanceError> {
+    let outcome =
+        db::write(store, &submission.ask.org, now, |tx| submit_in(tx, submission, judge, now))?;
+    outcome.map_err(|id| GovernanceError::CorrelationReused { id })
+}
+
+/// [`submit`] within a transaction that does more; the inner error is a correlation id that was used
+/// for another act.
+pub fn submit_in(
+    tx: &mut dyn Tx,
+    submission: &Submission<'_>,
+    judge: impl FnOnce(&Known) -> Verdict,
+    now: Now,
+) -> Result<Result<Decision, String>, DbError> {
     let Submission { ask, .. } = submission;
     let digest = approval::digest(ask);
     let body = body_digest(ask, &digest);
-    let outcome = db::write(store, &ask.org, now, |tx| {
-        sweep(tx, now)?;
-        let kills = tx.kills()?;
-        let killed = kills.iter().any(|kill| kill.covers(&ask.agent));
-        if let (Some(id), false) = (&ask.correlation_id, killed)
-            && let Some(replay) = tx.replay(id)?
-        {
-            return replayed(tx, id, &replay, &body, ask, now);
-        }
-        give_way(tx, submission, &digest, now)?;
-        let known = know(tx, submission, kills, now)?;
-        let verdict = judge(&known);
-        decide(tx, submission, verdict, killed, &digest, &body, now).map(Ok)
-    })?;
-    outcome.map_err(|id| GovernanceError::CorrelationReused { id })
+    sweep(tx, now)?;
+    let kills = tx.kills()?;
+    let killed = kills.iter().any(|kill| kill.covers(&ask.agent));
+    if let (Some(id), false) = (&ask.correlation_id, killed)
+        && let Some(replay) = tx.replay(id)?
+    {
+        return replayed(tx, id, &replay, &body, ask, now);
+    }
+    give_way(tx, submission, &digest, now)?;
+    let known = know(tx, submission, kills, now)?;
+    let verdict = judge(&known);
+    decide(tx, submission, verdict, killed, &digest, &body, now).map(Ok)
 }
 
 /// Of all that makes two submissions the same one.
@@ -213,8 +231,10 @@ fn know(
         let (count, oldest) = (tx.rate_count(key, *since)?, tx.rate_oldest(key, *since)?);
         rates.push(RateState { key: key.clone(), count, oldest });
     }
+    let open = needs.open.iter().map(|key| tx.budget(key, OPEN_WINDOW).map(|it| it.reserved.0));
+    let open = open.collect::<Result<_, _>>()?;
     let conduct = tx.conduct(&ask.agent)?;
-    Ok(Known { now, kills, lineage, session, trust, conduct, budgets, rates })
+    Ok(Known { now, kills, lineage, session, trust, conduct, budgets, rates, open })
 }
 
 /// What is in force in the end, and why.
@@ -427,6 +447,11 @@ fn promise(tx: &mut dyn Tx, needs: &Needs, action_id: i64, now: Now) -> Result<(
             let amount = needs.cost;
             db::reserve(tx, &Reservation { action_id, key, window: *start, amount, lapses })?;
         }
+    }
+    for key in &needs.open {
+        let (key, lapses) = (key.clone(), now.wall + needs.reserve);
+        let amount = Micros(1);
+        db::reserve(tx, &Reservation { action_id, key, window: OPEN_WINDOW, amount, lapses })?;
     }
     let mut counted: Vec<&str> = Vec::new();
     for RateWindow { key, .. } in &needs.rates {

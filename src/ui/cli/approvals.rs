@@ -7,7 +7,7 @@ use super::{Globals, act};
 use crate::base::human;
 use crate::govern::approval::State;
 use crate::run::governance::decide::{Answer, inbox};
-use crate::run::governance::operator;
+use crate::run::governance::{LOCAL_ORG, operator};
 use crate::sys::clock;
 use crate::sys::db::rows::Approval;
 use crate::ui::failure::Failure;
@@ -16,13 +16,20 @@ use crate::ui::{exit, print, table};
 
 /// List the acts that wait for a person's leave.
 #[derive(Debug, clap::Args)]
-pub(crate) struct ListArgs {}
+pub(crate) struct ListArgs {
+    /// Of this organisation.
+    #[arg(long, value_name = "NAME", default_value = LOCAL_ORG)]
+    org: String,
+}
 
 /// Let one held act through, once and exactly as it was asked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ApproveArgs {
     /// As `ao approvals` shows it.
     id: i64,
+    /// Of this organisation.
+    #[arg(long, value_name = "NAME", default_value = LOCAL_ORG)]
+    org: String,
 }
 
 /// Refuse one held act.
@@ -30,6 +37,9 @@ pub(crate) struct ApproveArgs {
 pub(crate) struct DenyArgs {
     /// As `ao approvals` shows it.
     id: i64,
+    /// Of this organisation.
+    #[arg(long, value_name = "NAME", default_value = LOCAL_ORG)]
+    org: String,
     /// What the agent is told.
     #[arg(long)]
     why: String,
@@ -68,9 +78,9 @@ impl<'a> Shown<'a> {
     }
 }
 
-pub(crate) fn list(globals: &Globals) -> Result<u8, Failure> {
+pub(crate) fn list(args: ListArgs, globals: &Globals) -> Result<u8, Failure> {
     let mut governance = open(globals)?;
-    let (org, now) = (governance.org.clone(), clock::now());
+    let (org, now) = (args.org, clock::now());
     let open = inbox(governance.store(), &org, now).map_err(|error| failure(&error))?;
     if globals.json {
         let approvals: Vec<Shown<'_>> = open.iter().map(Shown::new).collect();
@@ -112,16 +122,23 @@ fn one_line(text: &str) -> String {
 }
 
 pub(crate) fn approve(args: &ApproveArgs, globals: &Globals) -> Result<u8, Failure> {
-    answer("approve", args.id, &Answer::Approve, globals)
+    answer("approve", &args.org, args.id, &Answer::Approve, globals)
 }
 
 pub(crate) fn deny(args: &DenyArgs, globals: &Globals) -> Result<u8, Failure> {
-    answer("deny", args.id, &Answer::Deny { why: args.why.clone() }, globals)
+    answer("deny", &args.org, args.id, &Answer::Deny { why: args.why.clone() }, globals)
 }
 
-fn answer(verb: &str, id: i64, answer: &Answer, globals: &Globals) -> Result<u8, Failure> {
+fn answer(
+    verb: &str,
+    org: &str,
+    id: i64,
+    answer: &Answer,
+    globals: &Globals,
+) -> Result<u8, Failure> {
     act::refuse_inside_agent(verb)?;
     let mut governance = open(globals)?;
+    org.clone_into(&mut governance.org);
     let decided = governance
         .answer(id, answer, &operator::name(), clock::now())
         .map_err(|error| failure(&error))?;

@@ -176,6 +176,7 @@ pub(super) fn failure(error: &GovernanceError) -> Failure {
         | GovernanceError::CorrelationReused { .. }
         | GovernanceError::NoAction { .. }
         | GovernanceError::NotOpen { .. } => failure,
+        GovernanceError::Server => failure.hint("`store = \"ao.db\"` keeps it in a file"),
         GovernanceError::NoApproval { .. } | GovernanceError::Approval { .. } => {
             failure.hint("`ao approvals` lists what waits")
         }

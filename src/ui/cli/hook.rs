@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::run::hook::{self, Place};
@@ -18,6 +19,9 @@ pub(crate) struct Args {
     /// Whose hook: `claude`, `codex`, `gemini` or `opencode`.
     #[arg(value_parser = ["claude", "codex", "gemini", "opencode"])]
     cli: String,
+    /// Judge what is asked, by the bounds in this file (written by `ao up` for a governed agent).
+    #[arg(long, value_name = "FILE")]
+    governed: Option<PathBuf>,
 }
 
 /// Take the status line input of Claude Code and print the user's own line (set up by `ao up`).
@@ -27,9 +31,13 @@ pub(crate) struct StatusLineArgs {}
 /// Runs the call when the arguments are one; everything else is left to the parser.
 pub(crate) fn quick(arguments: &[OsString]) -> Option<ExitCode> {
     let words: Vec<&str> =
-        arguments.iter().skip(1).take(3).map(|word| word.to_str().unwrap_or_default()).collect();
+        arguments.iter().skip(1).take(5).map(|word| word.to_str().unwrap_or_default()).collect();
     match *words {
         ["hook", cli] => Cli::from_word(cli).map(|cli| leave(&hook_call(cli))),
+        ["hook", cli, "--governed", _] => {
+            let bounds = Path::new(arguments.get(4)?);
+            Cli::from_word(cli).map(|cli| ExitCode::from(answer_governed(cli, bounds)))
+        }
         ["statusline"] => Some(leave(&status_line_call())),
         _ => None,
     }
@@ -37,6 +45,9 @@ pub(crate) fn quick(arguments: &[OsString]) -> Option<ExitCode> {
 
 pub(crate) fn run(args: &Args) -> u8 {
     let Some(cli) = Cli::from_word(&args.cli) else { return exit::DONE };
+    if let Some(bounds) = &args.governed {
+        return answer_governed(cli, bounds);
+    }
     let answer = hook_call(cli);
     print::answer(&answer.stdout, &answer.stderr);
     answer.code
@@ -54,6 +65,25 @@ fn hook_call(cli: Cli) -> Answer {
         let place = Place::from_environment();
         hook::hook(cli, Payload { bytes: &bytes, truncated }, place.as_ref())
     })
+}
+
+/// Whatever goes wrong denies, an answer that could not be written whole among it.
+fn answer_governed(cli: Cli, bounds: &Path) -> u8 {
+    let judged = std::panic::catch_unwind(|| {
+        let (bytes, truncated) = hook::input();
+        hook::governed(cli, Payload { bytes: &bytes, truncated }, bounds)
+    });
+    match judged {
+        Ok(answer) if print::answer_whole(&answer.stdout, &answer.stderr) => answer.code,
+        Ok(_) => {
+            print::answer(&[], b"ao: denied: the answer could not be written\n");
+            exit::USAGE
+        }
+        Err(_) => {
+            print::answer(&[], b"ao: denied: the decision broke down\n");
+            exit::USAGE
+        }
+    }
 }
 
 fn status_line_call() -> Answer {

@@ -14,18 +14,22 @@ mod explain;
 mod explain_unit;
 mod hook;
 mod init;
+mod key;
 mod kill;
 mod logs;
 mod man;
+mod org;
 mod phase;
 mod policy;
 mod queue;
 mod replay;
 mod restart;
+mod run;
 mod schema;
 mod selftest;
 mod selftest_live;
 mod send;
+mod serve;
 mod status;
 mod transcript;
 mod up;
@@ -89,6 +93,7 @@ enum Verb {
     Replay(replay::Args),
     Phase(phase::Args),
     Policy(policy::Args),
+    Run(run::Args),
     Check(check::Args),
     Schema(schema::Args),
     Events(events::Args),
@@ -100,6 +105,9 @@ enum Verb {
     Deny(approvals::DenyArgs),
     Kill(kill::KillArgs),
     Unkill(kill::UnkillArgs),
+    Serve(serve::Args),
+    Org(org::Args),
+    Key(key::Args),
     Doctor(doctor::Args),
     Selftest(selftest::Args),
     Init(init::Args),
@@ -154,17 +162,21 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Verb::Restart(args) => restart::run(&args, &globals),
         Verb::Phase(args) => phase::run(args, &globals),
         Verb::Policy(args) => policy::run(args, &globals),
+        Verb::Run(args) => run::run(&args, &globals),
         Verb::Check(args) => check::run(args, &globals),
         Verb::Schema(args) => schema::run(args, &globals),
         Verb::Events(args) => events::run(args, &globals),
         Verb::Transcript(args) => transcript::run(args, &globals),
         Verb::Explain(args) => explain::run(args, &globals),
         Verb::Audit(args) => audit::run(args, &globals),
-        Verb::Approvals(approvals::ListArgs {}) => approvals::list(&globals),
+        Verb::Approvals(args) => approvals::list(args, &globals),
         Verb::Approve(args) => approvals::approve(&args, &globals),
         Verb::Deny(args) => approvals::deny(&args, &globals),
         Verb::Kill(args) => kill::kill(&args, &globals),
         Verb::Unkill(args) => kill::unkill(&args, &globals),
+        Verb::Serve(args) => serve::run(&args, &globals),
+        Verb::Org(args) => org::run(args, &globals),
+        Verb::Key(args) => key::run(args, &globals),
         Verb::Doctor(args) => doctor::run(args, &globals),
         Verb::Selftest(args) => selftest::run(&args, &globals),
         Verb::Init(args) => init::run(args, &globals),

@@ -6,5 +6,6 @@
 
 mod claude;
 mod cli;
+mod governed;
 mod opencode;
 mod rig;

@@ -27,6 +27,10 @@ pub(super) struct Wish<'a> {
     pub(super) flags: Option<&'a str>,
     pub(super) env: &'a [(&'a str, &'a str)],
     pub(super) prompt: &'a str,
+    /// Further lines of the agent.
+    pub(super) agent: &'a str,
+    /// Further sections.
+    pub(super) blocks: &'a str,
 }
 
 /// The agent `one` of a fleet of its own.
@@ -61,13 +65,14 @@ impl Rig {
         if !wish.prompt.is_empty() {
             blocks.push_str("prompt_file = \"first.md\"\n");
         }
-        blocks.push_str("\n[agent.env]\n");
+        writeln!(blocks, "{}\n\n[agent.env]", wish.agent).unwrap();
         let own = wish.env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         for (name, value) in env.into_iter().chain(own) {
             // The fleet's own templates would replace the word.
             let name = name.replace("DIR", r"\u0044IR");
             writeln!(blocks, "\"{name}\" = '{value}'").unwrap();
         }
+        writeln!(blocks, "\n{}", wish.blocks).unwrap();
         fleet.configure(&blocks);
         let found = detect_preset::by_name(preset).unwrap();
         let detector =

@@ -56,6 +56,8 @@ pub(crate) struct Process {
     pub(crate) wrong_program: bool,
     /// CPU used until it last stopped working.
     pub(crate) cpu_ms: u64,
+    /// When its pane printed something last, while it does not work.
+    pub(crate) printed_at: u64,
     pub(crate) limit: Option<Limit>,
     /// The core was told that it lives, and nothing has misled it since.
     pub(crate) known: bool,
@@ -155,7 +157,11 @@ impl World {
                         } else {
                             process.cpu_ms
                         }),
-                        silent_ms: Some(600_000),
+                        silent_ms: Some(if process.state == PaneState::Working {
+                            0
+                        } else {
+                            self.mono.saturating_sub(process.printed_at)
+                        }),
                     }
                 }
             };
@@ -186,8 +192,9 @@ impl World {
     }
 
     pub(crate) fn set_state(&mut self, unit: &UnitName, state: PaneState) {
-        let cpu_ms = self.mono / 2;
+        let (cpu_ms, mono) = (self.mono / 2, self.mono);
         let Some(process) = self.process_mut(unit) else { return };
+        process.printed_at = mono;
         if process.state == PaneState::Working {
             process.cpu_ms = cpu_ms;
         }
@@ -348,6 +355,7 @@ impl World {
             cure: None,
             wrong_program: false,
             cpu_ms: 0,
+            printed_at: self.mono,
             limit: None,
             known: false,
             death: None,

@@ -1,0 +1,237 @@
+//! Where requests are served: one thread a lane, each with its own connection to the store.
+//!
+//! Handlers are plain functions that may block; the async side only carries bytes. All writes go
+//! through one lane, so that they never wait for each other's locks; reads have their own, and so
+//! have calls that end processes. Every access to rows goes through [`read`] and [`write`], which
+//! take the organisation from the caller's key and from nowhere else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use serde_json::{Map, Value};
+
+use super::key::{self, Org, Scope};
+use super::refusal::Refusal;
+use crate::base::now::Now;
+use crate::govern::bounds::Bounds;
+use crate::govern::classes::Table;
+use crate::govern::policy::Known;
+use crate::run::governance::{Governance, GovernanceError};
+use crate::run::policies::{Source, Watched};
+use crate::run::project::Project;
+use crate::sys::db::{self, DbError, Tx};
+
+/// Requests that may wait in a lane; more are turned away.
+const WAITING_MAX: usize = 1_024;
+
+/// Who calls, by its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    pub org: String,
+    pub scope: Scope,
+    pub key_id: String,
+    /// The only agent it speaks for.
+    pub agent: Option<String>,
+}
+
+impl Caller {
+    /// For the record.
+    pub fn name(&self) -> String {
+        format!("key:{}", self.key_id)
+    }
+
+    /// Whether it may speak for this agent.
+    pub fn speaks_for(&self, agent: &str) -> bool {
+        self.agent.as_ref().is_none_or(|own| own == agent)
+    }
+}
+
+/// One request, its caller known.
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub caller: Caller,
+    pub path: BTreeMap<String, String>,
+    pub query: BTreeMap<String, String>,
+    pub body: Map<String, Value>,
+    pub correlation_id: Option<String>,
+    pub now: Now,
+}
+
+impl Call {
+    /// A part of the path, as the route names it.
+    pub fn part(&self, name: &str) -> &str {
+        self.path.get(name).map_or("", String::as_str)
+    }
+
+    /// A part of the path that is a number; anything else is as absent as an unknown number.
+    pub fn id(&self, name: &str) -> Result<i64, Refusal> {
+        let text = self.part(name);
+        let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|_| plain).ok_or_else(Refusal::absent)
+    }
+
+    /// A number of the query, between bounds.
+    pub fn number(&self, name: &str, default: u32, most: u32) -> Result<u32, Refusal> {
+        let Some(text) = self.query.get(name) else { return Ok(default) };
+        let number = text.parse().ok().filter(|number| *number <= most);
+        number.ok_or_else(|| Refusal::invalid(format!("{name} must be between 0 and {most}")))
+    }
+
+    /// A text of the body. Blank and `null` count as absent.
+    pub fn text(&self, name: &str) -> Result<Option<&str>, Refusal> {
+        match self.body.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                Err(Refusal::invalid(format!("{name} must be a string")))
+            }
+        }
+    }
+
+    pub fn required(&self, name: &str) -> Result<&str, Refusal> {
+        self.text(name)?.ok_or_else(|| Refusal::invalid(format!("{name} is required")))
+    }
+
+    /// A flag of the body, `default` where it is absent.
+    pub fn flag(&self, name: &str, default: bool) -> Result<bool, Refusal> {
+        match self.body.get(name) {
+            None | Some(Value::Null) => Ok(default),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(Value::String(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                Err(Refusal::invalid(format!("{name} must be true or false")))
+            }
+        }
+    }
+}
+
+/// What a handler works with.
+#[derive(Debug)]
+pub struct Desk {
+    pub governance: Governance,
+    pub project: Arc<Project>,
+    pub policies: Watched,
+    pub table: Arc<Table>,
+    pub bounds: Arc<Bounds>,
+    /// Signs previews; of this run.
+    pub secret: [u8; 32],
+}
+
+impl Desk {
+    pub fn open(
+        project: &Arc<Project>,
+        table: &Arc<Table>,
+        secret: [u8; 32],
+    ) -> Result<Self, GovernanceError> {
+        let governance = Governance::open(project)?;
+        let source = Source {
+            folder: project.config.governance.policies.clone(),
+            state: project.store.state(),
+            // Agents of other machines are not in the config: names are not checked.
+            known: Known::default(),
+        };
+        let bounds = Arc::new(bounds(project, &governance));
+        let (project, table) = (Arc::clone(project), Arc::clone(table));
+        Ok(Self { governance, project, policies: Watched::new(source), table, bounds, secret })
+    }
+
+    /// The caller's organisation.
+    pub fn org(&mut self, call: &Call) -> Result<Org, Refusal> {
+        let org = key::org(self.governance.store(), &call.caller.org)?;
+        org.ok_or_else(|| Refusal::forbidden("the organization of this key is gone"))
+    }
+}
+
+fn bounds(project: &Project, governance: &Governance) -> Bounds {
+    let config = &project.config;
+    Bounds {
+        project: config.file.parent().map(std::path::Path::to_owned),
+        home: std::env::var_os("HOME").map(std::path::PathBuf::from),
+        scratch: vec![std::env::temp_dir()],
+        protected: vec![
+            config.file.clone(),
+            config.governance.policies.clone(),
+            project.store.state(),
+        ],
+        secrets: vec![governance.operator.folder().to_owned()],
+    }
+}
+
+/// Looks at rows of the caller's organisation.
+pub fn read<T>(
+    governance: &mut Governance,
+    call: &Call,
+    work: impl FnOnce(&mut dyn Tx) -> Result<T, DbError>,
+) -> Result<T, Refusal> {
+    Ok(db::read(governance.store(), &call.caller.org, work)?)
+}
+
+/// Changes rows of the caller's organisation, all or none.
+pub fn write<T>(
+    governance: &mut Governance,
+    call: &Call,
+    work: impl FnOnce(&mut dyn Tx) -> Result<T, DbError>,
+) -> Result<T, Refusal> {
+    Ok(db::write(governance.store(), &call.caller.org, call.now, work)?)
+}
+
+/// Which thread serves a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    Read,
+    Write,
+    /// May take seconds: it waits for processes to end.
+    Slow,
+}
+
+pub type Job = Box<dyn FnOnce(&mut Desk) + Send>;
+
+/// The lane has more to do than it can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crowded;
+
+/// The three threads.
+#[derive(Debug)]
+pub struct Lanes {
+    queues: [SyncSender<Job>; 3],
+}
+
+impl Lanes {
+    /// Threads end when the last clone of the queues is gone and all that waited is done.
+    pub fn start(
+        mut open: impl FnMut() -> Result<Desk, GovernanceError>,
+    ) -> Result<(Self, Vec<JoinHandle<()>>), GovernanceError> {
+        let mut threads = Vec::new();
+        let mut lane = || -> Result<SyncSender<Job>, GovernanceError> {
+            let desk = open()?;
+            let (queue, jobs) = sync_channel(WAITING_MAX);
+            threads.push(std::thread::spawn(move || work(desk, &jobs)));
+            Ok(queue)
+        };
+        let queues = [lane()?, lane()?, lane()?];
+        Ok((Self { queues }, threads))
+    }
+
+    pub fn send(&self, lane: Lane, job: Job) -> Result<(), Crowded> {
+        let queue = match lane {
+            Lane::Read => &self.queues[0],
+            Lane::Write => &self.queues[1],
+            Lane::Slow => &self.queues[2],
+        };
+        queue.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) | TrySendError::Disconnected(_) => Crowded,
+        })
+    }
+}
+
+fn work(mut desk: Desk, jobs: &Receiver<Job>) {
+    while let Ok(job) = jobs.recv() {
+        // A bug in one handler must not end the lane; its caller is refused, as nothing answers it.
+        let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(&mut desk)));
+        if served.is_err() {
+            tracing::error!("a request ended in a bug");
+        }
+    }
+}

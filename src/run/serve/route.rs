@@ -1,0 +1,245 @@
+//! Every endpoint, in one table: the router, the OpenAPI document and the tests are made from it.
+
+use serde_json::{Map, Value, json};
+
+use super::desk::{Call, Desk, Lane};
+use super::key::Scope;
+use super::refusal::Refusal;
+use super::{action, log, registry, topology};
+
+/// A method of HTTP that some endpoint has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    Get,
+    Post,
+    Put,
+    Delete,
+}
+
+impl Verb {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+type Handler = fn(&mut Desk, &Call) -> Result<Value, Refusal>;
+
+/// Who answers.
+#[derive(Debug, Clone, Copy)]
+pub enum Answer {
+    /// A handler on a lane, for keys of these scopes.
+    Desk(Lane, &'static [Scope], Handler),
+    /// Without a key, from what the server knows of itself.
+    Open(Open),
+    /// Known to clients, not served here: 501 with a sentence.
+    Absent,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Open {
+    Health,
+    Ready,
+    Metrics,
+    Description,
+}
+
+/// One endpoint.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    pub verb: Verb,
+    /// `{name}` stands for one part.
+    pub path: &'static str,
+    pub what: &'static str,
+    pub answer: Answer,
+}
+
+use Answer::{Absent, Desk as On};
+use Lane::{Read, Slow, Write};
+use Verb::{Delete, Get, Post, Put};
+
+const ANY: &[Scope] = &[Scope::Agent, Scope::Auditor, Scope::Admin];
+const AGENT: &[Scope] = &[Scope::Agent, Scope::Admin];
+const AUDIT: &[Scope] = &[Scope::Auditor, Scope::Admin];
+const ADMIN: &[Scope] = &[Scope::Admin];
+
+const fn route(verb: Verb, path: &'static str, answer: Answer, what: &'static str) -> Route {
+    Route { verb, path, what, answer }
+}
+
+#[rustfmt::skip]
+pub const ROUTES: &[Route] = &[
+    route(Get, "/healthz", Answer::Open(Open::Health), "the process lives"),
+    route(Get, "/health", Answer::Open(Open::Health), "the same, as clients ask for it"),
+    route(Get, "/readyz", Answer::Open(Open::Ready), "the store answers and the policies load"),
+    route(Get, "/metrics", Answer::Open(Open::Metrics), "counters, for Prometheus"),
+    route(Get, "/openapi.json", Answer::Open(Open::Description), "this table as an OpenAPI document"),
+    route(Get, "/api/deployment-info", On(Read, ANY, deployment), "version and environment"),
+
+    route(Post, "/api/v1/actions/submit", On(Write, AGENT, action::submit), "submit an action"),
+    route(Post, "/api/authorization/agent-action", On(Write, AGENT, action::submit), "the same, older path"),
+    route(Post, "/api/v1/mcp/actions/submit", On(Write, AGENT, action::submit_mcp), "submit an action of an MCP server"),
+    route(Post, "/api/governance/policies/evaluate-realtime", On(Write, ANY, action::evaluate), "judge an action without recording it"),
+    route(Get, "/api/v1/actions", On(Read, ANY, action::list), "actions, oldest first"),
+    route(Get, "/api/agent-activity", On(Read, ANY, action::list), "the same, older path"),
+    route(Get, "/api/v1/actions/{id}", On(Write, ANY, action::details), "one action"),
+    route(Get, "/api/v1/actions/{id}/status", On(Write, ANY, action::status), "how an action stands; an approved one is claimed"),
+    route(Get, "/api/agent-action/status/{id}", On(Write, ANY, action::status), "the same, older path"),
+    route(Get, "/api/sdk/approval/{id}", On(Write, ANY, action::approval), "how the approval of an action stands"),
+    route(Post, "/api/v1/actions/{id}/approve", On(Read, ANY, person), "401: only a person approves, with `ao approve`"),
+    route(Post, "/api/v1/actions/{id}/reject", On(Read, ANY, person), "401: only a person refuses, with `ao deny`"),
+    route(Post, "/api/agent-action/{id}/complete", On(Write, AGENT, action::complete), "report that an action succeeded"),
+    route(Post, "/api/agent-action/{id}/fail", On(Write, AGENT, action::fail), "report that an action failed"),
+
+    route(Post, "/api/registry/agents", On(Write, AGENT, registry::register), "register an agent; again is no error"),
+    route(Put, "/api/registry/agents/{agent_id}", On(Write, AGENT, registry::change), "link a model to an agent"),
+    route(Delete, "/api/registry/agents/{agent_id}", On(Write, AGENT, registry::deregister), "take an agent off the register"),
+    route(Get, "/api/registry/agents/{agent_id}/commands", On(Read, AGENT, registry::commands), "commands for an agent; there are none"),
+    route(Post, "/api/registry/agents/{agent_id}/commands/{command_id}/ack", On(Read, AGENT, registry::acknowledge), "403: there is no command"),
+    route(Post, "/api/agents/health/heartbeat", On(Write, AGENT, registry::heartbeat), "a registered agent is alive"),
+    route(Get, "/api/agents/health/{agent_id}", On(Read, ANY, registry::agent_status), "when an agent was heard last"),
+    route(Put, "/api/v1/agents/{agent_id}/trust", On(Write, ADMIN, registry::trust), "set an agent's level of trust"),
+
+    route(Get, "/api/sdk/kill-switch/status", On(Read, ANY, registry::kill_status), "whether the caller is stopped"),
+    route(Post, "/api/billing/kill-switch/{organization_id}/trigger", On(Slow, ADMIN, topology::trigger), "stop all agents of the organization"),
+    route(Post, "/api/billing/kill-switch/{organization_id}/release", On(Write, ADMIN, topology::release), "lift that switch"),
+
+    route(Get, "/api/v1/orchestration/sessions", On(Read, ANY, registry::sessions), "sessions with their risk"),
+    route(Get, "/api/v1/orchestration/sessions/{session_id}", On(Read, ANY, registry::session), "one session with its actions"),
+    route(Get, "/api/v1/orchestration/sessions/{session_id}/risk", On(Read, ANY, registry::session_risk), "what a session adds up to"),
+    route(Get, "/api/v1/orchestration/stats", On(Read, ANY, registry::stats), "how much of everything there is"),
+    route(Post, "/api/v1/orchestration/topology", On(Write, ADMIN, topology::register), "register workers of an orchestrator"),
+    route(Get, "/api/v1/orchestration/topology", On(Read, AUDIT, topology::list), "all edges, with health"),
+    route(Get, "/api/v1/orchestration/topology/agents/{agent_id}", On(Read, AUDIT, topology::agent), "the edges of one agent"),
+    route(Get, "/api/v1/orchestration/topology/audit", On(Read, AUDIT, topology::audit), "changes of the topology"),
+    route(Get, "/api/v1/orchestration/topology/export", On(Read, AUDIT, topology::export), "all edges as JSON or CSV"),
+    route(Post, "/api/v1/orchestration/topology/kill-cascade", On(Slow, ADMIN, topology::kill_cascade), "preview or stop an agent and all below it"),
+    route(Post, "/api/v1/orchestration/cascade-kill/{agent_id}", On(Slow, ADMIN, topology::kill_cascade), "the same, as clients ask for it"),
+
+    route(Get, "/api/v1/resource-classifications", On(Read, ANY, classifications), "resource classifications; there are none"),
+    route(Get, "/audit/logs", On(Read, AUDIT, log::list), "the audit log, newest first"),
+    route(Get, "/api/audit/logs", On(Read, AUDIT, log::list), "the same, documented path"),
+
+    route(Post, "/api/v1/orchestration/topology/mcp", Absent, "MCP servers as workers"),
+    route(Get, "/api/webhooks", Absent, "webhooks"),
+    route(Post, "/api/webhooks/configure", Absent, "webhooks"),
+    route(Put, "/api/webhooks/{id}", Absent, "webhooks"),
+    route(Delete, "/api/webhooks/{id}", Absent, "webhooks"),
+    route(Post, "/api/webhooks/{id}/test", Absent, "webhooks"),
+    route(Post, "/api/registry/mcp-servers", Absent, "the register of MCP servers"),
+    route(Get, "/api/registry/mcp-servers", Absent, "the register of MCP servers"),
+    route(Get, "/api/registry/mcp-servers/{name}", Absent, "the register of MCP servers"),
+    route(Delete, "/api/registry/mcp-servers/{name}", Absent, "the register of MCP servers"),
+    route(Post, "/api/registry/mcp-servers/{name}/activate", Absent, "the register of MCP servers"),
+    route(Post, "/api/registry/mcp-servers/{name}/deactivate", Absent, "the register of MCP servers"),
+    route(Post, "/api/authorization/mcp-discovery/scan-network", Absent, "discovery of MCP servers"),
+    route(Get, "/api/authorization/mcp-discovery/health-monitor", Absent, "discovery of MCP servers"),
+    route(Get, "/api/v1/output-filter/config", Absent, "filtering of output"),
+    route(Get, "/api/v1/output-filter/findings", Absent, "filtering of output"),
+    route(Get, "/api/v1/output-filter/findings/{action_id}", Absent, "filtering of output"),
+    route(Post, "/api/v1/output-filter/scan", Absent, "filtering of output"),
+    route(Get, "/api/v1/supply-chain/components", Absent, "the supply chain"),
+    route(Post, "/api/v1/supply-chain/components", Absent, "the supply chain"),
+    route(Get, "/api/v1/supply-chain/stats", Absent, "the supply chain"),
+    route(Get, "/api/v1/supply-chain/impact/{id}", Absent, "the supply chain"),
+    route(Get, "/api/v1/supply-chain/sync/status", Absent, "the supply chain"),
+    route(Get, "/api/alerts", Absent, "alerts"),
+];
+
+fn deployment(_desk: &mut Desk, _call: &Call) -> Result<Value, Refusal> {
+    Ok(json!({ "version": crate::VERSION, "environment": "self-hosted", "server": "ao" }))
+}
+
+fn classifications(_desk: &mut Desk, _call: &Call) -> Result<Value, Refusal> {
+    Ok(json!({ "classifications": [] }))
+}
+
+fn person(_desk: &mut Desk, _call: &Call) -> Result<Value, Refusal> {
+    Err(Refusal::new(
+        401,
+        "an API key cannot decide on actions: a person does, with `ao approve` or `ao deny`",
+    ))
+}
+
+/// The names between braces.
+pub fn parameters(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+}
+
+/// The table as an OpenAPI 3.1 document.
+pub fn description() -> Value {
+    let mut paths: Map<String, Value> = Map::new();
+    let text = |text: &str| json!({ "description": text });
+    let json_body = json!({ "application/json": { "schema": { "type": "object" } } });
+    for route in ROUTES {
+        let parameters: Vec<Value> = parameters(route.path)
+            .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
+            .collect();
+        let refused = json!({ "description": "refused; `detail` says why",
+            "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Refusal" } } } });
+        let (responses, scopes): (Value, &[Scope]) = match route.answer {
+            On(_, scopes, _) => (
+                json!({ "200": { "description": route.what, "content": json_body },
+                    "401": refused, "403": refused, "422": refused }),
+                scopes,
+            ),
+            Answer::Open(_) => (json!({ "200": text(route.what) }), &[]),
+            Absent => (json!({ "401": refused, "501": refused }), ANY),
+        };
+        let mut operation = json!({
+            "summary": route.what,
+            "parameters": parameters,
+            "responses": responses,
+            "x-scopes": scopes.iter().map(|scope| scope.word()).collect::<Vec<_>>(),
+        });
+        if matches!(route.answer, Answer::Open(_)) {
+            operation["security"] = json!([]);
+        }
+        if matches!(route.verb, Post | Put) {
+            operation["requestBody"] = json!({ "content": json_body });
+        }
+        let item = paths.entry(route.path).or_insert_with(|| json!({}));
+        item[route.verb.word().to_ascii_lowercase()] = operation;
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": { "title": "ao", "version": crate::VERSION },
+        "security": [{ "key": [] }, { "bearer": [] }],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "key": { "type": "apiKey", "in": "header", "name": "X-API-Key" },
+                "bearer": { "type": "http", "scheme": "bearer" },
+            },
+            "schemas": { "Refusal": {
+                "type": "object",
+                "required": ["detail"],
+                "properties": { "detail": { "type": "string" } },
+            } },
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_and_the_page_name_every_endpoint() {
+        let document = description();
+        let page =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/api.md")).unwrap();
+        for route in ROUTES {
+            let operation = &document["paths"][route.path][route.verb.word().to_ascii_lowercase()];
+            assert_eq!(operation["summary"], route.what, "{} {}", route.verb.word(), route.path);
+            let line = format!("`{} {}`", route.verb.word(), route.path);
+            assert!(page.contains(&line), "docs/api.md lacks {line}");
+        }
+        let named = page.matches("| `").count();
+        assert_eq!(named, ROUTES.len(), "docs/api.md names endpoints that are not there");
+    }
+}

@@ -1,0 +1,179 @@
+"""One published version of the client against a running server; each line it prints is one thing that held.
+
+Arguments: URL, key, another organisation's key, the admin's key, and `ao` with what it needs to approve.
+"""
+
+import inspect
+import subprocess
+import sys
+import threading
+import time
+
+import requests
+from ascend import AscendClient
+from ascend import exceptions
+
+url, key, foreign_key, admin_key, *ao = sys.argv[1:]
+
+
+def client(key, agent):
+    return AscendClient(api_key=key, agent_id=agent, agent_name=agent, api_url=url)
+
+
+def held(what, holds, seen=None):
+    if not holds:
+        sys.exit(f"does not hold: {what}; seen: {seen!r}")
+    print(what, flush=True)
+
+
+def word(decision):
+    return str(getattr(decision.decision, "value", decision.decision))
+
+
+def refused(what, kind, text, call):
+    try:
+        answer = call()
+    except kind as error:
+        held(what, text in str(error), str(error))
+    else:
+        sys.exit(f"not refused: {what}; answer {answer!r}")
+
+
+def answer_when_asked(verb, rest=()):
+    """A person at another terminal, who answers what waits."""
+
+    def run():
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            listed = subprocess.run([*ao, "approvals", "--json"], capture_output=True, text=True, check=True)
+            import json
+
+            for approval in json.loads(listed.stdout)["approvals"]:
+                if approval["state"] == "pending":
+                    subprocess.run([*ao, verb, str(approval["id"]), *rest], check=True, capture_output=True)
+                    return
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+planner = client(key, "planner")
+linked = "orchestration_session_id" in inspect.signature(planner.evaluate_action).parameters
+
+planner.test_connection()
+held("the connection test passes", True)
+registered = planner.register(agent_type="automation", capabilities=["plan"])
+again = planner.register(agent_type="automation", capabilities=["plan"])
+held("registering twice is no error", True, (registered, again))
+
+root = planner.evaluate_action(
+    action_type="orchestrator.plan",
+    resource="onboarding",
+    wait_for_decision=False,
+    **({"orchestration_session_id": "sess-1", "orchestration_depth": 0} if linked else {}),
+)
+held("a root action is allowed", word(root) == "allowed" and int(root.action_id) > 0, root)
+held("its risk is the server's", 0 <= int(root.risk_score) <= 100, root.risk_score)
+
+if linked:
+    child = client(key, "worker").evaluate_action(
+        action_type="database.write",
+        resource="customers",
+        orchestration_session_id="sess-1",
+        parent_action_id=int(root.action_id),
+        orchestration_depth=1,
+        wait_for_decision=False,
+    )
+    held("a child action is allowed", word(child) == "allowed", child)
+    refused(
+        "depth 6 is refused by the client",
+        exceptions.ValidationError,
+        "",
+        lambda: planner.evaluate_action(action_type="x.y", resource="r", orchestration_depth=6),
+    )
+    raw = requests.post(
+        f"{url}/api/v1/actions/submit",
+        headers={"X-API-Key": key},
+        json={"action_type": "x.y", "resource": "r", "orchestration_depth": 6},
+        timeout=10,
+    )
+    text = "orchestration_depth must be between 0 and 5"
+    held("depth 6 is refused by the server", (raw.status_code, raw.json()) == (422, {"detail": text}), raw.text)
+    refused(
+        "a foreign parent is refused",
+        exceptions.AuthorizationError,
+        "parent action not found in this organization",
+        lambda: client(foreign_key, "planner").evaluate_action(
+            action_type="database.write",
+            resource="customers",
+            parent_action_id=int(root.action_id),
+            orchestration_depth=1,
+            wait_for_decision=False,
+        ),
+    )
+    refused(
+        "a graft is refused",
+        exceptions.AuthorizationError,
+        "orchestration session id does not match parent action",
+        lambda: planner.evaluate_action(
+            action_type="database.write",
+            resource="customers",
+            orchestration_session_id="sess-2",
+            parent_action_id=int(root.action_id),
+            orchestration_depth=1,
+            wait_for_decision=False,
+        ),
+    )
+
+planner.log_action_completed(root.action_id, result={"rows": 1}, duration_ms=5)
+details = requests.get(f"{url}/api/v1/actions/{root.action_id}", headers={"X-API-Key": key}, timeout=10).json()
+held("an outcome is recorded", details["outcome"] == "done", details)
+
+
+def ask_person(resource, seconds=20):
+    return planner.evaluate_action(
+        action_type="database.write",
+        resource=resource,
+        context={"require_human_approval": True},
+        wait_for_decision=True,
+        timeout=seconds,
+    )
+
+
+person = answer_when_asked("approve")
+decision = ask_person("approved-table")
+person.join()
+held("waiting returns when a person approves", word(decision) == "allowed", decision)
+
+person = answer_when_asked("deny", ["--why", "not today"])
+decision = ask_person("denied-table")
+person.join()
+held("waiting returns when a person refuses", word(decision) == "denied" and "not today" in str(decision.reason), decision)
+
+decision = ask_person("forgotten-table")
+held("an approval that nobody gave is denied", word(decision) == "denied", decision)
+
+status = requests.get(f"{url}/api/sdk/kill-switch/status", headers={"X-API-Key": key}, timeout=10).json()
+held("the kill switch is off", status["blocked"] is False and status["active"] is False, status)
+headers = {"X-API-Key": admin_key}
+body = {"reason": "a test of the switch"}
+requests.post(f"{url}/api/billing/kill-switch/1/trigger", headers=headers, json=body, timeout=30).raise_for_status()
+decision = planner.evaluate_action(action_type="file.read", resource="r", wait_for_decision=False)
+held("a killed organisation is denied everything", word(decision) == "denied", decision)
+if hasattr(planner, "start_kill_switch_polling"):
+    planner.start_kill_switch_polling()
+    end, seen = time.monotonic() + 20, None
+    while time.monotonic() < end and seen is None:
+        try:
+            planner.evaluate_action(action_type="file.read", resource="r", wait_for_decision=False)
+            time.sleep(0.1)
+        except Exception as error:
+            seen = error
+    held("the client sees the kill switch", type(seen).__name__ == "KillSwitchError", seen)
+requests.post(f"{url}/api/billing/kill-switch/1/release", headers=headers, json=body, timeout=30).raise_for_status()
+print("done", flush=True)
+import os
+
+os._exit(0)

@@ -1,0 +1,228 @@
+//! The hook process of a governed agent: whatever fails, it denies, or the record tells the truth.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use ao::config;
+use ao::run::governance::Governance;
+use ao::run::governance::bounds::{Governed, begin, file};
+use ao::run::governance::decide::{self, Answer};
+use ao::run::store::Store;
+use ao::sys::clock;
+use serde_json::json;
+
+struct Place {
+    root: tempfile::TempDir,
+    bounds: PathBuf,
+}
+
+impl Place {
+    fn new(trust: &str, wait: &str) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("policies")).unwrap();
+        let text = format!(
+            "[defaults]\nsession_prefix = \"t-\"\nlog_dir = \"logs\"\n\n[governance]\noperator = \"operator\"\n\
+             hook_wait = \"{wait}\"\n\n[[agent]]\nname = \"writer\"\nkind = \"persistent\"\n\
+             backend = \"claude\"\nprompt = \"x\"\ngoverned = true\ntrust = \"{trust}\"\n"
+        );
+        let path = root.path().canonicalize().unwrap().join("agents.toml");
+        std::fs::write(&path, &text).unwrap();
+        let (config, problems) = config::parse(&text, &path, &|_| true, &|_| None);
+        let config = config.unwrap_or_else(|| panic!("{problems:?}"));
+        let store = Store::new(&config);
+        store.prepare().unwrap();
+        begin(&config, &store, &config.agents[0], "start-1", clock::now()).unwrap();
+        let bounds = file(&store.state(), &config.agents[0].session);
+        Self { root, bounds }
+    }
+
+    fn governed(&self) -> Governed {
+        Governed::read(&self.bounds).unwrap()
+    }
+
+    fn governance(&self) -> Governance {
+        let governed = self.governed();
+        Governance::open_at(&governed.database, &governed.operator, clock::now()).unwrap()
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ao"));
+        command.args(["hook", "claude", "--governed"]).arg(&self.bounds);
+        command
+    }
+
+    fn ask(&self, input: &[u8]) -> Output {
+        feed(&mut self.command(), input).wait_with_output().unwrap()
+    }
+}
+
+fn feed(command: &mut Command, input: &[u8]) -> Child {
+    command.env_clear().stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    // One that fails early may not read to the end.
+    drop(child.stdin.take().unwrap().write_all(input));
+    child
+}
+
+fn read() -> Vec<u8> {
+    payload("Read", &json!({ "file_path": "/p/a" }))
+}
+
+fn run(command: &str) -> Vec<u8> {
+    payload("Bash", &json!({ "command": command }))
+}
+
+fn payload(tool: &str, input: &serde_json::Value) -> Vec<u8> {
+    json!({
+        "hook_event_name": "PreToolUse", "cwd": "/p", "tool_name": tool, "tool_input": input,
+        "tool_use_id": clock::now().wall.to_rfc3339(),
+    })
+    .to_string()
+    .into_bytes()
+}
+
+#[track_caller]
+fn allowed(output: &Output) {
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b""[..]), "{output:?}");
+}
+
+/// By exit code 2 with words, or by a whole document.
+#[track_caller]
+fn denied(output: &Output) {
+    if output.status.code() == Some(2) {
+        assert!(output.stderr.starts_with(b"ao: "), "{output:?}");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(said["hookSpecificOutput"]["permissionDecision"], "deny", "{output:?}");
+}
+
+#[test]
+fn a_governed_hook_answers_by_its_bounds_and_not_by_its_environment() {
+    let place = Place::new("L0", "0s");
+    allowed(&place.ask(&read()));
+    denied(&place.ask(&run("touch x")));
+    let mut other = place.command();
+    other.env("AO_AGENT", "boss").env("AO_STATE", "/nowhere");
+    denied(&feed(&mut other, &run("touch x")).wait_with_output().unwrap());
+}
+
+#[test]
+fn nothing_that_cannot_be_read_is_let_through() {
+    let place = Place::new("L4", "0s");
+    let huge = vec![b'x'; 20 << 20];
+    for input in [&b""[..], b"{", b"null", b"\xff\xfe", b"{}", &huge] {
+        denied(&place.ask(input));
+    }
+    let whole = std::fs::read_to_string(&place.bounds).unwrap();
+    for broken in ["", "{", "{}", &whole.replace("\"version\":1", "\"version\":9")] {
+        std::fs::write(&place.bounds, broken).unwrap();
+        denied(&place.ask(&read()));
+    }
+    std::fs::remove_file(&place.bounds).unwrap();
+    denied(&place.ask(&read()));
+}
+
+#[test]
+fn an_answer_that_nobody_can_take_whole_is_a_denial_by_exit_code() {
+    let place = Place::new("L0", "0s");
+    let mut command = place.command();
+    command.env_clear().stdin(Stdio::piped()).stderr(Stdio::piped());
+    command.stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&run("touch x")).unwrap();
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(2));
+}
+
+#[test]
+fn a_store_that_is_locked_replaced_or_gone_denies() {
+    let place = Place::new("L4", "0s");
+    let database = place.governed().database;
+    let whole = std::fs::read(&database).unwrap();
+    {
+        let locker = rusqlite::Connection::open(&database).unwrap();
+        locker.execute_batch("BEGIN IMMEDIATE").unwrap();
+        denied(&place.ask(&read()));
+    }
+    allowed(&place.ask(&read()));
+    let parts = || {
+        let wal = |end: &str| PathBuf::from(format!("{}{end}", database.display()));
+        [wal("-wal"), wal("-shm")].into_iter().for_each(|path| drop(std::fs::remove_file(path)));
+    };
+    // An older copy; another's store; garbage; none.
+    parts();
+    std::fs::write(&database, &whole).unwrap();
+    denied(&place.ask(&read()));
+    let other = Place::new("L4", "0s");
+    parts();
+    std::fs::copy(other.governed().database, &database).unwrap();
+    denied(&place.ask(&read()));
+    parts();
+    std::fs::write(&database, "no database").unwrap();
+    denied(&place.ask(&read()));
+    parts();
+    std::fs::remove_file(&database).unwrap();
+    denied(&place.ask(&read()));
+}
+
+#[test]
+fn a_full_disk_denies() {
+    let place = Place::new("L4", "0s");
+    let mut command = Command::new("sh");
+    // An ignored signal makes the write fail instead.
+    command.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" hook claude --governed \"$1\""]);
+    command.arg(env!("CARGO_BIN_EXE_ao")).arg(&place.bounds);
+    denied(&feed(&mut command, &read()).wait_with_output().unwrap());
+    allowed(&place.ask(&read()));
+}
+
+#[test]
+fn broken_policies_leave_the_last_good_ones_and_without_any_only_reading() {
+    let place = Place::new("L4", "0s");
+    let policy = place.root.path().join("policies/p.yaml");
+    std::fs::write(&policy, "policies: [").unwrap();
+    allowed(&place.ask(&read()));
+    denied(&place.ask(&run("touch x")));
+    std::fs::write(
+        &policy,
+        "policies: [{ name: a, effect: deny, scope: { actions: [file.read] } }]",
+    )
+    .unwrap();
+    denied(&place.ask(&read()));
+    std::fs::write(&policy, "policies: [").unwrap();
+    denied(&place.ask(&read()));
+}
+
+#[test]
+fn a_hook_that_is_killed_while_it_waits_leaves_the_truth_behind() {
+    let place = Place::new("L1", "5m");
+    let mut child = feed(&mut place.command(), &run("touch x"));
+    let end = Instant::now() + Duration::from_secs(20);
+    let approval = loop {
+        let mut governance = place.governance();
+        let open = decide::inbox(governance.store(), "local", clock::now()).unwrap();
+        if let Some(found) = open.into_iter().next() {
+            break found;
+        }
+        assert!(Instant::now() < end, "nothing is held");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    child.kill().unwrap();
+    child.wait().unwrap();
+    place.governance().answer(approval.id, &Answer::Approve, "operator:me", clock::now()).unwrap();
+    // The same act again, by the next hook: once.
+    allowed(&place.ask(&run("touch x")));
+    let child = feed(&mut place.command(), &run("touch x"));
+    let end = Instant::now() + Duration::from_secs(20);
+    let mut governance = place.governance();
+    while decide::inbox(governance.store(), "local", clock::now()).unwrap().is_empty() {
+        assert!(Instant::now() < end, "the second one was let through");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut child = child;
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
