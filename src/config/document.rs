@@ -31,6 +31,10 @@ fn whole(config: &Config) -> Value {
             "project_dir": path(&config.project_dir),
             "log_dir": path(&config.log_dir),
             "env": config.env,
+            "max_starting": config.starts.max_starting,
+            "start_stagger": seconds(config.starts.stagger),
+            "account_start_spacing": seconds(config.starts.account_spacing),
+            "start_pressure_max": config.starts.pressure_max_percent,
         },
         "watchdog": watchdog(&config.watchdog),
         "tmux": {

@@ -38,6 +38,7 @@ pub struct Config {
     pub watchdog: Watchdog,
     pub tmux: Tmux,
     pub notify: Notify,
+    pub starts: Starts,
     /// Environment every agent and service gets, beside the recorded one.
     pub env: BTreeMap<String, String>,
     /// In the order of the file.
@@ -71,6 +72,19 @@ pub struct Watchdog {
     pub stop_grace: Duration,
     /// Bytes of one `<session>.log` before it is rotated.
     pub log_bytes_max: u64,
+}
+
+/// Of `[defaults]`: how starts are spread; all off unless set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Starts {
+    /// Most agents and services that start at the same time.
+    pub max_starting: Option<u32>,
+    /// Between two starts.
+    pub stagger: Duration,
+    /// Between two starts of one account.
+    pub account_spacing: Duration,
+    /// Share of time in percent in which something waits for CPU or memory, above which starts wait.
+    pub pressure_max_percent: Option<u32>,
 }
 
 /// `[tmux]`.

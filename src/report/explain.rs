@@ -11,7 +11,7 @@ use crate::screen::Evidence;
 use crate::supervise::outbox::Origin;
 use crate::supervise::stall::{self, Rung, Verdict};
 use crate::supervise::state::{Care, Fleet, Life, Pause, Sight, Unit, UnitKind};
-use crate::supervise::{limit, waking};
+use crate::supervise::{limit, pacing, waking};
 
 /// `ao explain NAME --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -111,7 +111,8 @@ fn next(fleet: &Fleet, unit: &Unit, now: Now) -> String {
         }
         Life::NotStarted if unit.wanted => "it is started at the next look".to_owned(),
         Life::NotStarted => format!("nothing: nobody asked for it; `ao up {name}` starts it"),
-        Life::Starting { .. } => "its session is being opened".to_owned(),
+        Life::Starting { .. } => pacing::why(fleet, unit, now)
+            .unwrap_or_else(|| "its session is being opened".to_owned()),
         Life::Stopping { .. } => "its processes are being ended".to_owned(),
         Life::Failed { .. } => format!("nothing, until `ao restart {name}`"),
         Life::Done { .. } => format!("nothing: its task is done; `ao up {name}` runs it again"),

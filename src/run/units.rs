@@ -9,6 +9,7 @@ use crate::base::now::millis;
 use crate::config::section::backend::Holder;
 use crate::config::{Agent, Config, Kind, Sequence, Service, Watch};
 use crate::handoff::{inbox, judge};
+use crate::supervise::pacing;
 use crate::supervise::settings::{SequenceSettings, Settings};
 use crate::supervise::state::{Care, Habits, UnitKind, UnitSpec};
 use crate::sys::clock;
@@ -72,6 +73,12 @@ pub fn settings(config: &Config) -> Settings {
     Settings {
         sequence: sequence.map(Box::new),
         handoff: handoff.map(Box::new),
+        pacing: pacing::Bounds {
+            max_starting: config.starts.max_starting,
+            stagger: config.starts.stagger,
+            account_spacing: config.starts.account_spacing,
+            pressure_max_percent: config.starts.pressure_max_percent,
+        },
         zone: clock::zone().name().to_owned(),
         limit_probe_fallback: watchdog.limit_probe_fallback,
         limit_reset_slack: watchdog.limit_reset_slack,

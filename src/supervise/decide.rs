@@ -14,7 +14,7 @@ use super::settings::Settings;
 use super::state::{
     Brake, Death, Fleet, Life, Owed, ServerId, Sight, Then, Unit, UnitKind, UnitSpec,
 };
-use super::{limit, overload, pinging, sequence, stall, waking};
+use super::{limit, overload, pacing, pinging, sequence, stall, waking};
 use crate::base::human::count;
 use crate::base::name::UnitName;
 use crate::base::now::Now;
@@ -29,6 +29,7 @@ pub const STAGGER: Duration = Duration::from_millis(200);
 /// Changes the fleet by one event and answers what is to be done, in order.
 pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
     let mut out = Vec::new();
+    pacing::keep(fleet, now);
     match event {
         Event::Configured { units, wanted, settings } => {
             fleet.settings = settings.clone();
@@ -84,6 +85,7 @@ pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
         Event::Requested { id, request } => requested(fleet, id, request, now, &mut out),
         Event::Sequence { heard } => sequence::heard(fleet, heard, now, &mut out),
         Event::Handoff { look } => pinging::looked(fleet, look, now, &mut out),
+        Event::Pressure { pressure } => fleet.pacing.pressure = *pressure,
         Event::Tick => {
             stall::due(fleet, now, &mut out);
             limit::due(fleet, now, &mut out);
@@ -108,6 +110,7 @@ pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
             outbox::due(unit, now, &mut out);
         }
     }
+    pacing::gate(fleet, now, &mut out);
     sequence::note_starts(fleet);
     answer(fleet, &mut out);
     out

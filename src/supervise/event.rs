@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::outbox::{Draft, MessageId, Typed};
+use super::pacing::Pressure;
 use super::pinging::Looked;
 use super::sequence::Heard;
 use super::settings::Settings;
@@ -50,6 +51,8 @@ pub enum Event {
     Sequence { heard: Heard },
     /// The branch and the inboxes were looked at.
     Handoff { look: Looked },
+    /// How hard the machine works; `None`: not known.
+    Pressure { pressure: Option<Pressure> },
     /// Time passed.
     Tick,
 }

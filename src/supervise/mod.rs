@@ -11,6 +11,7 @@ pub mod invariant;
 pub mod limit;
 pub mod outbox;
 pub mod overload;
+pub mod pacing;
 pub mod pinging;
 pub mod sequence;
 pub mod settings;

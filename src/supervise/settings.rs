@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
+use super::pacing;
 use super::state::duration_ms;
 use crate::base::name::UnitName;
 use crate::config::{LIMIT_PROBE_TEXT, STALL_NUDGE_TEXT};
@@ -18,6 +19,7 @@ use crate::limits::window;
 pub struct Settings {
     pub sequence: Option<Box<SequenceSettings>>,
     pub handoff: Option<Box<Watch>>,
+    pub pacing: pacing::Bounds,
     /// IANA name of the zone the CLIs run in; banners print local times without naming it.
     pub zone: String,
     #[serde(with = "duration_ms")]
@@ -37,6 +39,7 @@ impl Default for Settings {
         Self {
             sequence: None,
             handoff: None,
+            pacing: pacing::Bounds::default(),
             zone: "UTC".to_owned(),
             limit_probe_fallback: Duration::from_secs(300),
             limit_reset_slack: Duration::from_secs(45),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::event::{Outcome, RequestId};
 use super::outbox::{Message, MessageId};
 use super::overload::OverloadClock;
+use super::pacing::Pace;
 use super::pinging::Handoff;
 use super::restart::History;
 use super::sequence::Phases;
@@ -54,6 +55,8 @@ pub struct Fleet {
     pub phases: Phases,
     #[serde(default)]
     pub handoff: Handoff,
+    #[serde(default)]
+    pub pacing: Pace,
     /// When time was last seen to pass; a gap means that the machine slept or nobody looked.
     #[serde(default)]
     pub awake_at: Option<Mono>,
@@ -73,6 +76,7 @@ impl Default for Fleet {
             settings: Settings::default(),
             phases: Phases::default(),
             handoff: Handoff::default(),
+            pacing: Pace::default(),
             awake_at: None,
         }
     }
@@ -400,6 +404,7 @@ pub fn after_reboot(mut fleet: Fleet) -> Fleet {
     fleet.sight = Sight::Never;
     fleet.brake = None;
     fleet.awake_at = None;
+    fleet.pacing = Pace::default();
     for unit in fleet.units.values_mut() {
         unit.restarts.cleared();
         unit.reading = None;

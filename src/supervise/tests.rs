@@ -141,6 +141,7 @@ fn title(event: &Event) -> &'static str {
         Event::Typed { .. } => "typed",
         Event::Sequence { .. } => "sequence",
         Event::Handoff { .. } => "handoff",
+        Event::Pressure { .. } => "pressure",
         Event::LimitRecalled { .. } => "limit recalled",
         Event::WakeText { .. } => "wake text",
         Event::Tick => "tick",

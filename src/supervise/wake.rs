@@ -1,7 +1,7 @@
 //! The earliest moment at which time alone changes what is to be done.
 
 use super::state::{Fleet, Life, Sight};
-use super::{limit, outbox, overload, sequence, stall, waking};
+use super::{limit, outbox, overload, pacing, sequence, stall, waking};
 use crate::base::now::{Mono, Now};
 
 /// The next deadline; `None` when only an event can change anything.
@@ -26,5 +26,11 @@ pub fn next(fleet: &Fleet, now: Now) -> Option<Mono> {
     let messages = fleet.units.values().filter(|unit| unit.is_running()).filter_map(outbox::wake);
     let waits = limit::wakes(fleet, now).chain(stall::wakes(fleet, now));
     let waits = waits.chain(overload::wakes(fleet, now)).chain(waking::wakes(fleet, now));
-    restarts.chain(brake).chain(messages).chain(waits).chain(sequence::wake(fleet)).min()
+    restarts
+        .chain(brake)
+        .chain(messages)
+        .chain(waits)
+        .chain(sequence::wake(fleet))
+        .chain(pacing::wake(fleet, now))
+        .min()
 }

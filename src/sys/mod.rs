@@ -8,6 +8,7 @@ pub mod git;
 pub mod load;
 pub mod lock;
 pub mod place;
+pub mod pressure;
 pub mod process;
 pub mod spool;
 pub mod tail;

@@ -83,6 +83,14 @@ section! {
         project_dir: String = Means("the config file's folder"),
         /// The CLIs of agents tell about themselves through hooks that `up` gives them.
         hooks: bool = Is("true"),
+        /// Most agents and services that start at the same time; others wait for their turn.
+        max_starting: u32 = Means("no bound"),
+        /// Between two starts.
+        start_stagger: Lapse = Is("0"),
+        /// Between two starts of agents of one account.
+        account_start_spacing: Lapse = Is("0"),
+        /// Percent of the last 10 s in which something waited for CPU or memory; above it starts wait, a minute at most.
+        start_pressure_max: u32 = Means("no bound"),
         /// Environment variables of every agent and service.
         env: Named<String> = Nothing,
     }

@@ -22,7 +22,7 @@ use super::raw::sections::{
 };
 use super::raw::{At, Leaf as _, Section, lapse::Lapse, leaf::Named};
 use super::section::backend::BackendSection;
-use super::{Config, Notify, QuietHours, Tmux, Watchdog};
+use super::{Config, Notify, QuietHours, Starts, Tmux, Watchdog};
 use crate::base::name::SessionName;
 
 /// The backends that ship in the binary.
@@ -144,6 +144,7 @@ impl Resolver<'_> {
         let governance = self.governance(root, &placed);
         let watchdog = self.watchdog(root.watchdog.as_ref());
         let tmux = self.tmux(root.tmux.as_ref());
+        let starts = self.starts(defaults);
         Some(Config {
             file: file.to_path_buf(),
             project_dir: self.project_dir.clone(),
@@ -151,6 +152,7 @@ impl Resolver<'_> {
             session_prefix: prefix?,
             watchdog,
             tmux,
+            starts,
             notify: self.notify(root.notify.as_ref()),
             env: self.env(defaults.env.as_ref()),
             agents: agents.into_iter().map(|agent| agent.agent).collect(),
@@ -243,6 +245,28 @@ impl Resolver<'_> {
             stop_grace: lapse("stop_grace", &section.stop_grace, seconds(5), Duration::ZERO),
             max_restarts: or(section.max_restarts.as_ref(), 10),
             log_bytes_max: self.log_bytes_max(section),
+        }
+    }
+
+    fn starts(&mut self, section: &DefaultsSection) -> Starts {
+        let bounds = [
+            ("max_starting", &section.max_starting, 1..=u32::MAX, "at least 1"),
+            ("start_pressure_max", &section.start_pressure_max, 1..=99, "from 1 to 99 percent"),
+        ];
+        for (name, field, allowed, label) in bounds {
+            if let Some(field) = field.as_ref().filter(|field| !allowed.contains(&field.value)) {
+                let problem = Diagnostic::error(format!("`{name}` cannot be {}", field.value));
+                self.problems.push(problem.at(&field.span, label));
+            }
+        }
+        let mut lapse = |name, field: &Option<At<Lapse>>| {
+            self.lapse(name, field.as_ref(), Duration::ZERO, Duration::ZERO)
+        };
+        Starts {
+            max_starting: section.max_starting.as_ref().map(|field| field.value),
+            stagger: lapse("start_stagger", &section.start_stagger),
+            account_spacing: lapse("account_start_spacing", &section.account_start_spacing),
+            pressure_max_percent: section.start_pressure_max.as_ref().map(|field| field.value),
         }
     }
 

@@ -16,10 +16,10 @@ use crate::screen::detect::{Detector, PaneHints};
 use crate::screen::marker::{self, MarkerBounds};
 use crate::screen::{PaneState, Reading};
 use crate::supervise::event::Event;
-use crate::supervise::stall;
 use crate::supervise::state::{Life, ServerId, UnitKind};
+use crate::supervise::{pacing, stall};
 use crate::sys::tmux::{Look, PaneFacts, TmuxError, World};
-use crate::sys::{clock, process};
+use crate::sys::{clock, pressure, process};
 
 /// How often the server is woken for the exit status of a dead pane; one that it never learns is
 /// shown as unexplained.
@@ -99,6 +99,12 @@ impl Engine {
 
     /// One look, then the screens that may have changed since they were last read.
     pub fn glance(&mut self) {
+        if self.config.starts.pressure_max_percent.is_some() {
+            let pressure = pressure::read();
+            if pacing::listens(&self.fleet, pressure) {
+                self.feed(Event::Pressure { pressure });
+            }
+        }
         self.look();
         let Some(world) = self.world.clone() else { return };
         let wall = clock::now().wall.timestamp();
