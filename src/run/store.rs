@@ -237,7 +237,11 @@ impl Store {
     }
 
     pub fn snapshot(&self, now: Now) -> Loaded<Snapshot> {
-        let version = |snapshot: &Snapshot| snapshot.fleet.version;
+        // The file and the fleet in it each name their version; both are the same so far.
+        let version = |snapshot: &Snapshot| match snapshot.version {
+            FLEET_VERSION => snapshot.fleet.version,
+            other => other,
+        };
         read_version(&self.snapshot_file(), FLEET_VERSION, version, now)
     }
 

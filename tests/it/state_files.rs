@@ -50,7 +50,9 @@ fn engine(project: &Project) -> Engine {
 
 /// A project whose agents `one` and `two` are wanted.
 fn project(dir: &Path) -> Project {
-    let text = format!("[defaults]\nlog_dir = \".ao-state\"\nbackend = \"demo\"\n\n{TWO}");
+    let text = format!(
+        "[defaults]\nsession_prefix = \"p-\"\nlog_dir = \".ao-state\"\nbackend = \"demo\"\n\n{TWO}"
+    );
     std::fs::write(dir.join("agents.toml"), &text).unwrap();
     let (config, problems) =
         config::parse(&text, &dir.join("agents.toml"), &|_| true, &|_| Some(String::new()));
@@ -107,8 +109,8 @@ fn a_file_of_garbage_or_another_version_or_a_folder_is_set_aside_and_the_wishes_
         assert_ne!(other, whole, "{} names its version", file.display());
         for bytes in [b"\0\0\0\0".to_vec(), vec![0xff, 0xfe, 0x80], other.into_bytes()] {
             std::fs::write(&file, &bytes).unwrap();
-            assert_eq!(wanted_of(&engine(&project)), both(), "{bytes:?}");
-            assert_eq!(set_aside(&state, &file), 1, "{}: {bytes:?}", file.display());
+            assert_eq!(wanted_of(&engine(&project)), both(), "{}", file.display());
+            assert_eq!(set_aside(&state, &file), 1, "{}: {:?}", file.display(), bytes.first());
             tidy(&state);
         }
         std::fs::remove_file(&file).ok();
