@@ -49,23 +49,14 @@ impl Project {
     pub fn open(config: Config) -> Result<Self, ProjectError> {
         let store = Store::new(&config);
         store.prepare()?;
-        let now = clock::now();
-        let wished = tmux::socket_path(&config.tmux);
-        let recorded = store.server(now).value.map(|record| record.socket);
-        let socket = recorded
-            .filter(|recorded| recorded.file_name() == wished.file_name())
-            .unwrap_or_else(|| wished.clone());
+        let socket = socket(&store, &config);
         Ok(Self { config, store, socket })
     }
 
     /// The same without writing anything, for verbs that only show.
     pub fn peek(config: Config) -> Self {
         let store = Store::new(&config);
-        let wished = tmux::socket_path(&config.tmux);
-        let recorded = store.server(clock::now()).value.map(|record| record.socket);
-        let socket = recorded
-            .filter(|recorded| recorded.file_name() == wished.file_name())
-            .unwrap_or(wished);
+        let socket = socket(&store, &config);
         Self { config, store, socket }
     }
 
@@ -226,6 +217,22 @@ const REACHES_REMOTES: [&str; 6] = [
     "GIT_CONFIG_NOSYSTEM",
     "XDG_CONFIG_HOME",
 ];
+
+/// The recorded socket, unless the config names another; without a record the one that this process
+/// runs under: a watchdog knows no `TMUX_TMPDIR`, and on another server it would start everything again.
+fn socket(store: &Store, config: &Config) -> PathBuf {
+    let wished = tmux::socket_path(&config.tmux);
+    let loaded = store.server(clock::now());
+    if let Some(problem) = &loaded.problem {
+        tracing::warn!(%problem, "the tmux server is looked for anew");
+    }
+    let recorded = loaded.value.map(|record| record.socket);
+    let own = || {
+        let client = std::env::var("TMUX").ok()?;
+        client.split_once(',').map(|(socket, _)| PathBuf::from(socket))
+    };
+    recorded.or_else(own).filter(|found| found.file_name() == wished.file_name()).unwrap_or(wished)
+}
 
 /// What of the caller's environment agents may see.
 pub fn caller_environment() -> BTreeMap<String, String> {

@@ -23,6 +23,8 @@ pub struct Store {
     log_dir: PathBuf,
 }
 
+const WANTED_VERSION: u32 = 1;
+
 /// `state/wanted.json`: what people asked to run.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -221,22 +223,26 @@ impl Store {
     }
 
     pub fn wanted(&self, now: Now) -> Loaded<BTreeSet<UnitName>> {
-        let loaded: Loaded<Wanted> = read(&self.wanted_file(), now);
+        let loaded: Loaded<Wanted> = read_version(
+            &self.wanted_file(),
+            WANTED_VERSION,
+            |wanted: &Wanted| wanted.version,
+            now,
+        );
         Loaded { value: loaded.value.map(|wanted| wanted.units), problem: loaded.problem }
     }
 
     pub fn save_wanted(&self, units: &BTreeSet<UnitName>) -> Result<(), StoreError> {
-        replace(&self.wanted_file(), &Wanted { version: 1, units: units.clone() })
+        replace(&self.wanted_file(), &Wanted { version: WANTED_VERSION, units: units.clone() })
     }
 
     pub fn snapshot(&self, now: Now) -> Loaded<Snapshot> {
-        let mut loaded: Loaded<Snapshot> = read(&self.snapshot_file(), now);
-        let version = loaded.value.as_ref().map(|snapshot| snapshot.fleet.version);
-        if version.is_some_and(|version| version != FLEET_VERSION) {
-            loaded.value = None;
-            loaded.problem = Some("supervisor.json is of another version of ao".to_owned());
-        }
-        loaded
+        // The file and the fleet in it each name their version; both are the same so far.
+        let version = |snapshot: &Snapshot| match snapshot.version {
+            FLEET_VERSION => snapshot.fleet.version,
+            other => other,
+        };
+        read_version(&self.snapshot_file(), FLEET_VERSION, version, now)
     }
 
     pub fn save_snapshot(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
@@ -293,6 +299,10 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path, now: Now) -> Loaded<T> {
             return Loaded { value: None, problem: None };
         }
         Err(error) if error.kind() == std::io::ErrorKind::InvalidData => String::new(),
+        // Left in place, it would keep anything from being written under that name.
+        Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => {
+            return Loaded { value: None, problem: Some(put_aside(path, &error, now)) };
+        }
         Err(error) => {
             let problem = format!("cannot read `{}`: {error}", path.display());
             return Loaded { value: None, problem: Some(problem) };
@@ -300,15 +310,33 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path, now: Now) -> Loaded<T> {
     };
     match serde_json::from_str(&text) {
         Ok(value) => Loaded { value: Some(value), problem: None },
-        Err(error) => {
-            let aside = match file::set_aside(path, now.wall) {
-                Ok(aside) => format!("it was set aside as `{}`", aside.display()),
-                Err(error) => format!("it could not be set aside: {error}"),
-            };
-            let problem = format!("`{}` is not what ao wrote ({error}); {aside}", path.display());
-            Loaded { value: None, problem: Some(problem) }
-        }
+        Err(error) => Loaded { value: None, problem: Some(put_aside(path, &error, now)) },
     }
+}
+
+/// Reads a file that names its version; one of another version is set aside, not guessed at.
+fn read_version<T: DeserializeOwned>(
+    path: &Path,
+    version: u32,
+    version_of: impl Fn(&T) -> u32,
+    now: Now,
+) -> Loaded<T> {
+    let loaded: Loaded<T> = read(path, now);
+    match loaded.value.as_ref().map(version_of) {
+        Some(found) if found != version => {
+            let why = format!("version {found} instead of {version}");
+            Loaded { value: None, problem: Some(put_aside(path, &why, now)) }
+        }
+        Some(_) | None => loaded,
+    }
+}
+
+fn put_aside(path: &Path, why: &dyn std::fmt::Display, now: Now) -> String {
+    let aside = match file::set_aside(path, now.wall) {
+        Ok(aside) => format!("it was set aside as `{}`", aside.display()),
+        Err(error) => format!("it could not be set aside: {error}"),
+    };
+    format!("`{}` is not what ao wrote ({why}); {aside}", path.display())
 }
 
 pub(super) fn replace<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {

@@ -11,7 +11,7 @@ pub fn broken(fleet: &Fleet) -> Vec<String> {
             found.push(format!("`{name}` is filed under another unit's name"));
         }
         if let Life::Running { pane, .. } = &unit.life
-            && let Some(other) = panes.insert(pane.clone(), name.clone())
+            && let Some(other) = panes.insert(pane, name)
         {
             found.push(format!("`{name}` and `{other}` both claim pane {pane}"));
         }

@@ -28,6 +28,7 @@ mod screens;
 mod screens_composed;
 mod shell_templates;
 mod sim;
+mod state_files;
 mod support;
 mod tmux;
 mod transcripts;

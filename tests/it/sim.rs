@@ -33,6 +33,10 @@ const LOOK_EVERY: u64 = 10 * MINUTE;
 /// A look soon while anything is unsettled.
 const LOOK_SOON: u64 = 20_000;
 const TICK_EVERY: u64 = 150_000;
+/// A screen that keeps moving is read this often; the real loop does it every second.
+const MOVING_READ_EVERY: u64 = 4 * MINUTE;
+/// Looks at a fatal screen that nobody cured, until another one tells nothing new.
+const FATAL_LOOKS: u32 = 5;
 
 #[derive(Debug, Clone)]
 enum Happening {
@@ -91,6 +95,10 @@ struct Sim {
     /// Looks that lie excuse starts until then.
     misled_until: u64,
     down: BTreeSet<UnitName>,
+    /// How each unit was before the event; kept so that its names are copied once.
+    before: BTreeMap<UnitName, Before>,
+    /// The next tick and look are to be planned: whether a tick came, and whether it asked for a look.
+    unplanned: Option<(bool, bool)>,
     /// What came of each message that was typed.
     typed: BTreeMap<MessageId, Typed>,
     /// The window each probe is for, and the windows that had theirs.
@@ -150,6 +158,8 @@ impl Sim {
             pending: BTreeMap::new(),
             misled_until: 0,
             down: BTreeSet::new(),
+            before: BTreeMap::new(),
+            unplanned: None,
             typed: BTreeMap::new(),
             probes: BTreeMap::new(),
             probed: BTreeSet::new(),
@@ -230,9 +240,9 @@ impl Sim {
             let known = unit.reading.as_ref();
             // A screen that moves is read anew, as a real one is.
             let same = known.is_some_and(|known| {
-                known.state == reading.state
-                    && known.live_hash == reading.live_hash
-                    && known.evidence == reading.evidence
+                let moves = known.live_hash != reading.live_hash
+                    && known.active_at.0 + MOVING_READ_EVERY <= self.world.mono;
+                known.state == reading.state && !moves && known.evidence == reading.evidence
             });
             if unit.is_running() && (!same || reading.state == PaneState::Fatal) {
                 let attempt = unit.attempt;
@@ -277,6 +287,7 @@ impl Sim {
         let looks = actions.contains(&Action::Look);
         let tick = matches!(event, Event::Tick);
         self.check(&before, &event, &actions);
+        self.before = before;
         if let Event::Started { unit, .. } = &event
             && self.fleet.units.get(unit).is_some_and(Unit::is_running)
         {
@@ -290,7 +301,7 @@ impl Sim {
         }
         self.kill_next_in = self.kill_next_in.map(|left| left - 1);
         self.act(actions);
-        self.plan(tick, looks);
+        self.unplanned = Some((tick, looks));
     }
 
     /// The unit as it is, if the event speaks of an attempt that is over.
@@ -304,7 +315,7 @@ impl Sim {
         self.fleet.units.get(unit).filter(|unit| unit.attempt != *attempt).cloned()
     }
 
-    fn before(&self) -> BTreeMap<UnitName, Before> {
+    fn before(&mut self) -> BTreeMap<UnitName, Before> {
         let facts = |unit: &Unit| Before {
             stopping: matches!(unit.life, Life::Stopping { .. }),
             asked: matches!(unit.life, Life::Stopping { then: Then::Restart, .. }),
@@ -314,6 +325,13 @@ impl Sim {
             limited: unit.is_limited(),
             state: unit.reading.as_ref().map(|known| known.state),
         };
+        let mut before = std::mem::take(&mut self.before);
+        if before.keys().eq(self.fleet.units.keys()) {
+            for (slot, unit) in before.values_mut().zip(self.fleet.units.values()) {
+                *slot = facts(unit);
+            }
+            return before;
+        }
         self.fleet.units.iter().map(|(name, unit)| (name.clone(), facts(unit))).collect()
     }
 
@@ -384,7 +402,8 @@ impl Sim {
     }
 
     /// Wakes the loop at the next deadline, and looks again soon while anything is unsettled.
-    fn plan(&mut self, tick: bool, looks: bool) {
+    fn plan(&mut self) {
+        let Some((tick, looks)) = self.unplanned.take() else { return };
         // The real loop ticks every second; a long gap is taken for sleep.
         let mut at = self.world.mono + TICK_EVERY;
         if let Some(Mono(next)) = wake::next(&self.fleet, self.now()) {
@@ -401,9 +420,12 @@ impl Sim {
             && self.fleet.units.values().all(|unit| match &unit.life {
                 Life::Running { .. } => {
                     unit.mismatched_looks == 0
-                        && unit.reading.as_ref().is_some_and(|k| k.state != PaneState::Fatal)
+                        && unit.reading.as_ref().is_some_and(|known| {
+                            known.state != PaneState::Fatal || known.looks > FATAL_LOOKS
+                        })
                 }
-                Life::NotStarted | Life::Failed { .. } | Life::Done { .. } => !unit.healed(),
+                Life::NotStarted => !unit.healed() || unit.foreign || unit.is_limited(),
+                Life::Failed { .. } | Life::Done { .. } => true,
                 Life::Starting { .. } | Life::Stopping { .. } => false,
                 Life::Dead { restart_at, .. } => restart_at.is_none(),
             });
@@ -469,6 +491,13 @@ impl Sim {
         self.ensure(actions.len() <= 6 * self.fleet.units.len() + 6, || "too much at once".into());
         let asked = self.note_request(event);
         for action in actions {
+            if let Action::Start { unit, .. }
+            | Action::Stop { unit, .. }
+            | Action::Type { unit, .. } = action
+            {
+                let alike = self.world.neighbours.contains(unit.as_str());
+                self.ensure(!alike, || format!("{unit} only looks like one of ours"));
+            }
             match action {
                 Action::Start { unit, .. } => self.check_start(unit, before, &asked),
                 Action::Type { unit, message, .. } => self.check_type(unit, *message, before),
@@ -733,8 +762,10 @@ impl Sim {
     }
 
     fn run_until(&mut self, until: u64) {
+        self.plan();
         while self.heap.peek().is_some_and(|Reverse((at, _))| *at <= until) {
             self.step();
+            self.plan();
         }
         self.world.mono = self.world.mono.max(until);
     }
