@@ -6,6 +6,7 @@
 //! take the organisation from the caller's key and from nowhere else.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -144,17 +145,18 @@ impl Desk {
     }
 }
 
+/// What acts may not touch here. A path of another machine that looks the same counts as the same.
 fn bounds(project: &Project, governance: &Governance) -> Bounds {
-    let config = &project.config;
+    let (config, state) = (&project.config, project.store.state());
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut protected = vec![real(&config.file), real(&config.governance.policies), real(&state)];
+    protected.push(real(&Governance::database_of(config, &state)));
+    protected.extend(config.governance.classes.as_deref().map(real));
     Bounds {
-        project: config.file.parent().map(std::path::Path::to_owned),
-        home: std::env::var_os("HOME").map(std::path::PathBuf::from),
-        scratch: vec![std::env::temp_dir()],
-        protected: vec![
-            config.file.clone(),
-            config.governance.policies.clone(),
-            project.store.state(),
-        ],
+        project: Some(real(&config.project_dir)),
+        home: std::env::var_os("HOME").map(|home| real(Path::new(&home))),
+        scratch: vec!["/tmp".into(), "/var/tmp".into()],
+        protected,
         secrets: vec![governance.operator.folder().to_owned()],
     }
 }

@@ -66,12 +66,14 @@ pub fn register(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
     for name in told {
         row[name] = call.body.get(name).cloned().unwrap_or_default();
     }
+    let project = super::judge::project(&desk.project.config, &org);
     let court = Court {
         set: &desk.policies.in_force().set,
         table: &desk.table,
         bounds: &desk.bounds,
         config: &desk.project.config,
         org: &org,
+        project: &project,
     };
     let level = desk::write(&mut desk.governance, call, |tx| {
         let before = tx.fact(AGENT, &agent)?;

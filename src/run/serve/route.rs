@@ -239,7 +239,7 @@ mod tests {
             let line = format!("`{} {}`", route.verb.word(), route.path);
             assert!(page.contains(&line), "docs/api.md lacks {line}");
         }
-        let named = page.matches("| `").count();
+        let named = page.matches("\n| `").count();
         assert_eq!(named, ROUTES.len(), "docs/api.md names endpoints that are not there");
     }
 }
