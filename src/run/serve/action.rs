@@ -18,9 +18,9 @@ use crate::govern::classes::risk_band;
 use crate::govern::lineage::{self, Parent};
 use crate::govern::trust::Level;
 use crate::govern::verdict::{Effect, Step};
-use crate::run::governance::claim;
 use crate::run::governance::settle::{Outcome, settle};
 use crate::run::governance::submit::{Known, Submission, submit_in};
+use crate::run::governance::{GovernanceError, claim};
 use crate::sys::db::rows::{Action, ActionQuery, Approval, Status};
 use crate::sys::db::{self, DbError, Tx};
 
@@ -407,10 +407,9 @@ fn looked_up(desk: &mut Desk, call: &Call) -> Result<(Action, Value), Refusal> {
     let claimed = claim::claim(desk.governance.store(), &org, id, operator.as_ref(), call.now);
     let why = match claimed {
         Ok(claim::Claim::Waiting) => return Ok(found),
-        Ok(claim::Claim::Granted { .. }) => None,
         Ok(claim::Claim::Refused { why }) => Some(why),
-        // Somebody else claimed it in between.
-        Err(crate::run::governance::GovernanceError::NotOpen { .. }) => None,
+        // Or somebody else claimed it in between.
+        Ok(claim::Claim::Granted { .. }) | Err(GovernanceError::NotOpen { .. }) => None,
         Err(error) => return Err(error.into()),
     };
     let (action, mut answer) =

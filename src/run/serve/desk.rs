@@ -202,14 +202,16 @@ pub struct Lanes {
 
 impl Lanes {
     /// Threads end when the last clone of the queues is gone and all that waited is done.
-    pub fn start(
-        mut open: impl FnMut() -> Result<Desk, GovernanceError>,
-    ) -> Result<(Self, Vec<JoinHandle<()>>), GovernanceError> {
+    pub fn start<Open>(open: &Arc<Open>) -> Result<(Self, Vec<JoinHandle<()>>), GovernanceError>
+    where
+        Open: Fn() -> Result<Desk, GovernanceError> + Send + Sync + 'static,
+    {
         let mut threads = Vec::new();
         let mut lane = || -> Result<SyncSender<Job>, GovernanceError> {
             let desk = open()?;
             let (queue, jobs) = sync_channel(WAITING_MAX);
-            threads.push(std::thread::spawn(move || work(desk, &jobs)));
+            let open = Arc::clone(open);
+            threads.push(std::thread::spawn(move || work(desk, &jobs, &*open)));
             Ok(queue)
         };
         let queues = [lane()?, lane()?, lane()?];
@@ -228,12 +230,21 @@ impl Lanes {
     }
 }
 
-fn work(mut desk: Desk, jobs: &Receiver<Job>) {
+fn work(mut desk: Desk, jobs: &Receiver<Job>, open: &dyn Fn() -> Result<Desk, GovernanceError>) {
     while let Ok(job) = jobs.recv() {
-        // A bug in one handler must not end the lane; its caller is refused, as nothing answers it.
         let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(&mut desk)));
-        if served.is_err() {
-            tracing::error!("a request ended in a bug");
+        if served.is_ok() {
+            continue;
+        }
+        // The caller is refused, as nothing answers it. A transaction may be open: it goes with the desk.
+        tracing::error!("a request ended in a bug");
+        match open() {
+            Ok(fresh) => desk = fresh,
+            Err(error) => {
+                let error = crate::base::chain::text(&error);
+                tracing::error!(error, "the store cannot be opened again, so this lane ends");
+                return;
+            }
         }
     }
 }

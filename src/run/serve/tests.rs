@@ -111,7 +111,8 @@ fn write(resource: &str) -> Value {
 }
 
 fn with(mut body: Value, more: Value) -> Value {
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let Value::Object(more) = more else { panic!("{more}") };
+    body.as_object_mut().unwrap().extend(more);
     body
 }
 
@@ -201,8 +202,8 @@ fn a_refused_lineage_leaves_an_audit_record_and_no_act() {
     let session = rig.call(AGENT, Verb::Get, "/api/v1/orchestration/sessions/s/risk", &json!({}));
     let session = session.check(200, "max_risk");
     assert_eq!((&session["action_count"], &session["max_depth"]), (&json!(2), &json!(1)));
-    let log = rig.call(ADMIN, Verb::Get, "/audit/logs?kind=refused", &json!({})).json();
-    let events: Vec<_> = log["events"]
+    let refusals = rig.call(ADMIN, Verb::Get, "/audit/logs?kind=refused", &json!({})).json();
+    let events: Vec<_> = refusals["events"]
         .as_array()
         .unwrap()
         .iter()
