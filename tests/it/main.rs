@@ -7,6 +7,7 @@
     reason = "`check(…, expect![…])` reads better without `&`"
 )]
 
+mod api;
 mod config_errors;
 mod config_reference;
 mod delivery;

@@ -21,17 +21,17 @@ use crate::govern::policy::{Need, NeedKind, RateView, Set, Situation};
 use crate::govern::trust::Level;
 
 /// A set of rules and all they may ask about, beside what was used.
-pub(super) struct Rules<'a> {
-    pub(super) set: &'a Set,
-    pub(super) project: &'a str,
-    pub(super) attributes: &'a Attributes,
-    pub(super) now: DateTime<Utc>,
-    pub(super) zone: Tz,
+pub(in crate::run) struct Rules<'a> {
+    pub(in crate::run) set: &'a Set,
+    pub(in crate::run) project: &'a str,
+    pub(in crate::run) attributes: &'a Attributes,
+    pub(in crate::run) now: DateTime<Utc>,
+    pub(in crate::run) zone: Tz,
 }
 
 /// What was used, by key.
 #[derive(Debug, Default)]
-pub(super) struct Used(BTreeMap<(String, Option<DateTime<Utc>>), i64>);
+pub(in crate::run) struct Used(BTreeMap<(String, Option<DateTime<Utc>>), i64>);
 
 impl RateView for Used {
     fn used(&self, need: &Need<'_>) -> Option<i64> {
@@ -82,7 +82,7 @@ impl Rules<'_> {
 
     /// What to look up and count for all parts of an act, added to `needs`; and how long people have, by
     /// the shortest time that a rule names.
-    pub(super) fn foresee(&self, ask: &Ask, acts: &[Act], trust: Level, needs: &mut Needs) {
+    pub(in crate::run) fn foresee(&self, ask: &Ask, acts: &[Act], trust: Level, needs: &mut Needs) {
         for act in acts {
             let part = part(ask, act);
             let outcome = self.set.evaluate(&part, &self.situation(act.class, trust, &Nothing));
@@ -119,7 +119,12 @@ impl Rules<'_> {
     }
 
     /// The rules together with what the transaction found; `skip` budgets stand before those of rules.
-    pub(super) fn with<'s>(&'s self, needs: &Needs, known: &Known, skip: usize) -> Heard<'s> {
+    pub(in crate::run) fn with<'s>(
+        &'s self,
+        needs: &Needs,
+        known: &Known,
+        skip: usize,
+    ) -> Heard<'s> {
         let mut used = BTreeMap::new();
         for (rate, state) in needs.rates.iter().zip(&known.rates) {
             let count = i64::try_from(state.count).unwrap_or(i64::MAX);
@@ -136,7 +141,7 @@ impl Rules<'_> {
 }
 
 /// The rules, ready to be asked by the judge.
-pub(super) struct Heard<'a> {
+pub(in crate::run) struct Heard<'a> {
     rules: &'a Rules<'a>,
     used: Used,
 }

@@ -16,10 +16,11 @@ use crate::govern::approval::State;
 use crate::govern::audit::{Draft, Kind};
 use crate::govern::classes::risk_band;
 use crate::govern::lineage::{self, Parent};
+use crate::govern::trust::Level;
 use crate::govern::verdict::{Effect, Step};
-use crate::run::governance::claim;
 use crate::run::governance::settle::{Outcome, settle};
-use crate::run::governance::submit::{Submission, submit_in};
+use crate::run::governance::submit::{Known, Submission, submit_in};
+use crate::run::governance::{GovernanceError, claim};
 use crate::sys::db::rows::{Action, ActionQuery, Approval, Status};
 use crate::sys::db::{self, DbError, Tx};
 
@@ -97,12 +98,14 @@ fn decide(desk: &mut Desk, call: &Call, ask: Ask, keep: Keep) -> Result<Value, R
         tracing::error!(error = crate::base::chain::text(&error), "no operator key can be read");
         Refusal::forbidden("approvals cannot be checked, so this is refused")
     })?;
+    let project = super::judge::project(&desk.project.config, &org);
     let court = Court {
         set: &desk.policies.in_force().set,
         table: &desk.table,
         bounds: &desk.bounds,
         config: &desk.project.config,
         org: &org,
+        project: &project,
     };
     let linked = ask.parent_action_id.is_some() || ask.session_id.is_some();
     let work = |tx: &mut dyn Tx| -> Result<Result<Value, Refusal>, DbError> {
@@ -110,14 +113,11 @@ fn decide(desk: &mut Desk, call: &Call, ask: Ask, keep: Keep) -> Result<Value, R
             Ok(ask) => ask,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let level = court.level(&ask.agent, tx.trust(&ask.agent)?.as_ref(), call.now.wall);
-        let submission = Submission {
-            ask: &ask,
-            class: court.class(&ask),
-            needs: court.needs(&ask, level, call.now.wall),
-            operator,
-        };
-        let decided = submit_in(tx, &submission, |known| court.judge(&ask, known), call.now)?;
+        let level = level(tx, &court, &ask, call)?;
+        let (class, needs) = (court.class(&ask), court.needs(&ask, level, call.now.wall));
+        let submission = Submission { ask: &ask, class, needs: needs.clone(), operator };
+        let judge = |known: &Known| court.judge(&ask, &needs, known);
+        let decided = submit_in(tx, &submission, judge, call.now)?;
         let decision = match decided {
             Ok(decision) => decision,
             Err(id) => {
@@ -144,6 +144,19 @@ fn decide(desk: &mut Desk, call: &Call, ask: Ask, keep: Keep) -> Result<Value, R
     }
 }
 
+/// The least trust of the agent and of those it acts for.
+fn level(tx: &mut dyn Tx, court: &Court<'_>, ask: &Ask, call: &Call) -> Result<Level, DbError> {
+    let mut level = court.level(&ask.agent, tx.trust(&ask.agent)?.as_ref(), call.now.wall);
+    let mut above = ask.parent_action_id;
+    for _ in 0..=DEPTH_MAX {
+        let Some(action) = above.map(|id| tx.action(id)).transpose()?.flatten() else { break };
+        let agent = &action.new.ask.agent;
+        level = level.min(court.level(agent, tx.trust(agent)?.as_ref(), call.now.wall));
+        above = action.new.ask.parent_action_id;
+    }
+    Ok(level)
+}
+
 /// The act with its session settled, or why it may not stand where it claims to.
 fn placed(
     tx: &mut dyn Tx,
@@ -163,7 +176,7 @@ fn placed(
             session_id: action.new.ask.session_id.clone(),
             depth: action.new.ask.depth,
             // Trust is weighed by the judgement, which sees the whole chain.
-            trust: crate::govern::trust::Level::L4,
+            trust: Level::L4,
         },
     };
     let lineage = match lineage::check(&ask, &parent, court.depth_rule()) {
@@ -394,10 +407,9 @@ fn looked_up(desk: &mut Desk, call: &Call) -> Result<(Action, Value), Refusal> {
     let claimed = claim::claim(desk.governance.store(), &org, id, operator.as_ref(), call.now);
     let why = match claimed {
         Ok(claim::Claim::Waiting) => return Ok(found),
-        Ok(claim::Claim::Granted { .. }) => None,
         Ok(claim::Claim::Refused { why }) => Some(why),
-        // Somebody else claimed it in between.
-        Err(crate::run::governance::GovernanceError::NotOpen { .. }) => None,
+        // Or somebody else claimed it in between.
+        Ok(claim::Claim::Granted { .. }) | Err(GovernanceError::NotOpen { .. }) => None,
         Err(error) => return Err(error.into()),
     };
     let (action, mut answer) =

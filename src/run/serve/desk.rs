@@ -6,6 +6,7 @@
 //! take the organisation from the caller's key and from nowhere else.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -144,17 +145,18 @@ impl Desk {
     }
 }
 
+/// What acts may not touch here. A path of another machine that looks the same counts as the same.
 fn bounds(project: &Project, governance: &Governance) -> Bounds {
-    let config = &project.config;
+    let (config, state) = (&project.config, project.store.state());
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut protected = vec![real(&config.file), real(&config.governance.policies), real(&state)];
+    protected.push(real(&Governance::database_of(config, &state)));
+    protected.extend(config.governance.classes.as_deref().map(real));
     Bounds {
-        project: config.file.parent().map(std::path::Path::to_owned),
-        home: std::env::var_os("HOME").map(std::path::PathBuf::from),
-        scratch: vec![std::env::temp_dir()],
-        protected: vec![
-            config.file.clone(),
-            config.governance.policies.clone(),
-            project.store.state(),
-        ],
+        project: Some(real(&config.project_dir)),
+        home: std::env::var_os("HOME").map(|home| real(Path::new(&home))),
+        scratch: vec!["/tmp".into(), "/var/tmp".into()],
+        protected,
         secrets: vec![governance.operator.folder().to_owned()],
     }
 }
@@ -200,14 +202,16 @@ pub struct Lanes {
 
 impl Lanes {
     /// Threads end when the last clone of the queues is gone and all that waited is done.
-    pub fn start(
-        mut open: impl FnMut() -> Result<Desk, GovernanceError>,
-    ) -> Result<(Self, Vec<JoinHandle<()>>), GovernanceError> {
+    pub fn start<Open>(open: &Arc<Open>) -> Result<(Self, Vec<JoinHandle<()>>), GovernanceError>
+    where
+        Open: Fn() -> Result<Desk, GovernanceError> + Send + Sync + 'static,
+    {
         let mut threads = Vec::new();
         let mut lane = || -> Result<SyncSender<Job>, GovernanceError> {
             let desk = open()?;
             let (queue, jobs) = sync_channel(WAITING_MAX);
-            threads.push(std::thread::spawn(move || work(desk, &jobs)));
+            let open = Arc::clone(open);
+            threads.push(std::thread::spawn(move || work(desk, &jobs, &*open)));
             Ok(queue)
         };
         let queues = [lane()?, lane()?, lane()?];
@@ -226,12 +230,21 @@ impl Lanes {
     }
 }
 
-fn work(mut desk: Desk, jobs: &Receiver<Job>) {
+fn work(mut desk: Desk, jobs: &Receiver<Job>, open: &dyn Fn() -> Result<Desk, GovernanceError>) {
     while let Ok(job) = jobs.recv() {
-        // A bug in one handler must not end the lane; its caller is refused, as nothing answers it.
         let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(&mut desk)));
-        if served.is_err() {
-            tracing::error!("a request ended in a bug");
+        if served.is_ok() {
+            continue;
+        }
+        // The caller is refused, as nothing answers it. A transaction may be open: it goes with the desk.
+        tracing::error!("a request ended in a bug");
+        match open() {
+            Ok(fresh) => desk = fresh,
+            Err(error) => {
+                let error = crate::base::chain::text(&error);
+                tracing::error!(error, "the store cannot be opened again, so this lane ends");
+                return;
+            }
         }
     }
 }

@@ -1,11 +1,10 @@
 //! How this door judges: the shared judgement with the project's policies, on what one transaction knows.
 //!
-//! Left out: the budgets of `[governance]`, as no published client says what an act costs; a policy
-//! that bounds cost or concurrency cannot be answered here and denies.
+//! Left out: the budgets of `[governance]`, as no published client says what an act costs.
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::key::Org;
 use crate::config::Config;
@@ -17,16 +16,16 @@ use crate::govern::bounds::Bounds;
 use crate::govern::class::Class;
 use crate::govern::classes::Table;
 use crate::govern::declared::Declared;
-use crate::govern::judge::{self, Policies, Snapshot, Voices};
+use crate::govern::judge::{self, Snapshot};
 use crate::govern::kill::{Kill, Kills};
 use crate::govern::lineage::{DepthRule, Parent};
-use crate::govern::policy::evaluate::{Need, NeedKind, RateView, Situation};
-use crate::govern::policy::rule::By;
 use crate::govern::policy::{Set, facts};
 use crate::govern::trust::Level;
 use crate::govern::verdict::Verdict;
 use crate::run::governance::LOCAL_ORG;
-use crate::run::governance::submit::{Known, Needs, RateWindow};
+use crate::run::governance::bounds::project_name;
+use crate::run::governance::submit::{Known, Needs};
+use crate::run::governance::voices::Rules;
 use crate::sys::db::rows::{KillSwitch, TrustRow};
 
 /// What does not change from one act to the next.
@@ -37,6 +36,13 @@ pub struct Court<'a> {
     pub bounds: &'a Bounds,
     pub config: &'a Config,
     pub org: &'a Org,
+    /// As rules name it; seen from other machines the organisation stands in its place.
+    pub project: &'a str,
+}
+
+/// The project's name for rules; of another organisation its own.
+pub fn project(config: &Config, org: &Org) -> String {
+    if org.name == LOCAL_ORG { project_name(config) } else { org.name.clone() }
 }
 
 impl Court<'_> {
@@ -51,60 +57,30 @@ impl Court<'_> {
         assess::assess(self.table, self.bounds, ask).class()
     }
 
-    /// What is to be looked up and counted with the act.
+    /// What is to be looked up and counted with the act; `level`: the least along the chain above it.
     pub fn needs(&self, ask: &Ask, level: Level, now: DateTime<Utc>) -> Needs {
-        let attributes = facts::claims(&ask.context);
-        let mut rates: Vec<RateWindow> = Vec::new();
-        for act in assess::assess(self.table, self.bounds, ask).acts() {
-            let part = Ask {
-                action_type: act.action_type.clone(),
-                resource: act.resource.clone(),
-                ..ask.clone()
-            };
-            // Less trust may make other rules speak while it is judged.
-            for trust in Level::ALL.into_iter().filter(|trust| *trust <= level) {
-                let situation = self.situation(act.class, trust, &attributes, &Nothing, now);
-                for need in self.set.evaluate(&part, &situation).needs {
-                    let window = need.from.map(|since| RateWindow { key: key(&need, now), since });
-                    if let (NeedKind::Rate, Some(window)) = (need.kind, window)
-                        && !rates.contains(&window)
-                    {
-                        rates.push(window);
-                    }
-                }
-            }
-        }
-        let hold = chrono::TimeDelta::from_std(self.config.governance.approval_timeout);
+        let hold = TimeDelta::from_std(self.config.governance.approval_timeout);
         let default = Needs::default();
-        Needs { rates, hold: hold.unwrap_or(default.hold), ..default }
+        let mut needs = Needs { hold: hold.unwrap_or(default.hold), ..default };
+        let attributes = facts::claims(&ask.context);
+        let assessment = assess::assess(self.table, self.bounds, ask);
+        self.rules(&attributes, now).foresee(ask, assessment.acts(), level, &mut needs);
+        needs
     }
 
-    fn situation<'s>(
-        &'s self,
-        class: Class,
-        trust: Level,
-        attributes: &'s Attributes,
-        used: &'s dyn RateView,
-        now: DateTime<Utc>,
-    ) -> Situation<'s> {
-        let (project, zone) = (self.project(), self.config.governance.zone);
-        Situation { class, trust, project, attributes, used, now, zone }
-    }
-
-    /// Rules name projects; seen from other machines the organisation stands in its place.
-    fn project(&self) -> &str {
-        &self.org.name
+    fn rules<'r>(&'r self, attributes: &'r Attributes, now: DateTime<Utc>) -> Rules<'r> {
+        let zone = self.config.governance.zone;
+        Rules { set: self.set, project: self.project, attributes, now, zone }
     }
 
     pub fn level(&self, agent: &str, row: Option<&TrustRow>, now: DateTime<Utc>) -> Level {
-        match row {
-            Some(row) if row.lowered_until.is_some_and(|until| until <= now) => row.base,
-            Some(row) => row.level,
-            None => match self.configured(agent) {
-                Some(agent) => agent.trust.into(),
-                None => self.org.trust,
-            },
-        }
+        let configured = self.configured(agent);
+        let start = configured.map_or(self.org.trust, |agent| agent.trust.into());
+        let held = row.map_or(start, |row| match row.lowered_until {
+            Some(until) if now >= until => row.base,
+            Some(_) | None => row.level,
+        });
+        configured.map_or(held, |agent| held.min(agent.trust_max.into()))
     }
 
     fn configured(&self, agent: &str) -> Option<&config::AgentBounds> {
@@ -112,7 +88,7 @@ impl Court<'_> {
         Some(&agent.bounds).filter(|bounds| bounds.governed)
     }
 
-    pub fn judge(&self, ask: &Ask, known: &Known) -> Verdict {
+    pub fn judge(&self, ask: &Ask, needs: &Needs, known: &Known) -> Verdict {
         let now = known.now.wall;
         let level_of =
             |(agent, row): &(String, Option<TrustRow>)| self.level(agent, row.as_ref(), now);
@@ -133,7 +109,8 @@ impl Court<'_> {
             permissions: bounds.and_then(|bounds| bounds.permissions.clone()),
         };
         let attributes = facts::claims(&ask.context);
-        let rules = Rules { court: self, attributes: &attributes, known };
+        let rules = self.rules(&attributes, now);
+        let heard = rules.with(needs, known, 0);
         let snapshot = Snapshot {
             table: self.table,
             bounds: self.bounds,
@@ -142,7 +119,7 @@ impl Court<'_> {
             depth_rule: self.depth_rule(),
             level: *own,
             declared: &declared,
-            policies: &rules,
+            policies: &heard,
             budgets: &[],
         };
         judge::judge(&snapshot, ask, now)
@@ -162,58 +139,4 @@ fn kills(org: &str, found: &[KillSwitch]) -> Kills {
     }
     kills.agents.insert(org.to_owned(), agents);
     kills
-}
-
-/// One count for each window, so that a rule with two has two.
-fn key(need: &Need<'_>, now: DateTime<Utc>) -> String {
-    let whose = match need.by {
-        By::Policy => "*",
-        By::Agent => need.agent,
-    };
-    let seconds = need.from.map_or(0, |from| (now - from).num_seconds());
-    format!("policy:{}:{whose}:{seconds}", need.rule)
-}
-
-/// Rules seen from the judgement.
-struct Rules<'a> {
-    court: &'a Court<'a>,
-    attributes: &'a Attributes,
-    known: &'a Known,
-}
-
-impl Policies for Rules<'_> {
-    fn voices(&self, ask: &Ask, class: Class, trust: Level) -> Voices {
-        let now = self.known.now.wall;
-        let situation = self.court.situation(class, trust, self.attributes, self.known, now);
-        let outcome = self.court.set.evaluate(ask, &situation);
-        Voices {
-            permits: !outcome.permits.is_empty(),
-            downgrade: outcome.downgrade.map(|downgrade| downgrade.to),
-            said: outcome.said,
-        }
-    }
-
-    fn digest(&self) -> &str {
-        &self.court.set.digest
-    }
-}
-
-impl RateView for Known {
-    fn used(&self, need: &Need<'_>) -> Option<i64> {
-        if need.kind != NeedKind::Rate {
-            return None;
-        }
-        let key = key(need, self.now.wall);
-        let found = self.rates.iter().find(|rate| rate.key == key)?;
-        i64::try_from(found.count).ok()
-    }
-}
-
-/// Nothing was used yet: to find out what an act would use.
-struct Nothing;
-
-impl RateView for Nothing {
-    fn used(&self, _need: &Need<'_>) -> Option<i64> {
-        Some(0)
-    }
 }

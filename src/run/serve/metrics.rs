@@ -38,10 +38,10 @@ impl Metrics {
     pub fn render(&self) -> String {
         let mut text = String::new();
         let mut family = |name: &str, what: &str, rows: &[(String, &AtomicU64)]| {
-            text.push_str(&format!("# HELP {name} {what}\n# TYPE {name} counter\n"));
+            text.extend(["# HELP ", name, " ", what, "\n# TYPE ", name, " counter\n"]);
             for (labels, counter) in rows {
-                let value = counter.load(Ordering::Relaxed);
-                text.push_str(&format!("{name}{labels} {value}\n"));
+                let value = counter.load(Ordering::Relaxed).to_string();
+                text.extend([name, labels, " ", &value, "\n"]);
             }
         };
         let labelled =

@@ -3,7 +3,7 @@
 //! One place takes the key from a request and says whose it is ([`key::authenticate`], called only
 //! here); everything behind it knows one organisation. Answers are JSON, refusals one sentence.
 //! It listens on loopback only: there is no TLS here, so whoever wants to be reached from elsewhere
-//! puts a proxy that has it in front. Left out: PostgreSQL, JWT, webhooks, request signatures.
+//! puts a proxy that has it in front. Left out: `PostgreSQL`, JWT, webhooks, request signatures.
 
 pub mod action;
 pub mod desk;
@@ -103,7 +103,8 @@ impl Server {
         let mut secret = [0; 32];
         let random = std::fs::File::open("/dev/urandom");
         random.and_then(|mut file| file.read_exact(&mut secret)).map_err(ServeError::Start)?;
-        let (lanes, mut threads) = Lanes::start(|| Desk::open(&project, &table, secret))?;
+        let (lanes, mut threads) =
+            Lanes::start(&Arc::new(move || Desk::open(&project, &table, secret)))?;
         let failed = |cause| ServeError::Listen { address: listen, cause };
         let listener = std::net::TcpListener::bind(listen).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
@@ -384,7 +385,9 @@ fn finished(shared: &Shared, status: u16, body: &Value, correlation_id: Option<&
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
     let (kind, text) = match body {
         Value::String(text) => ("text/plain; charset=utf-8", text.clone()),
-        other => ("application/json", other.to_string()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            ("application/json", body.to_string())
+        }
     };
     let mut response = (status, text).into_response();
     let headers = response.headers_mut();

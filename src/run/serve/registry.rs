@@ -66,12 +66,14 @@ pub fn register(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
     for name in told {
         row[name] = call.body.get(name).cloned().unwrap_or_default();
     }
+    let project = super::judge::project(&desk.project.config, &org);
     let court = Court {
         set: &desk.policies.in_force().set,
         table: &desk.table,
         bounds: &desk.bounds,
         config: &desk.project.config,
         org: &org,
+        project: &project,
     };
     let level = desk::write(&mut desk.governance, call, |tx| {
         let before = tx.fact(AGENT, &agent)?;
@@ -100,15 +102,15 @@ pub fn change(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
     if !(model.is_i64() || model.is_null()) {
         return Err(Refusal::invalid("model_id must be an integer"));
     }
-    altered(desk, call, "model_id", model)
+    altered(desk, call, "model_id", &model)
 }
 
 /// `DELETE /api/registry/agents/{agent_id}`. Its acts and their record stay.
 pub fn deregister(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
-    altered(desk, call, "gone", true.into())
+    altered(desk, call, "gone", &true.into())
 }
 
-fn altered(desk: &mut Desk, call: &Call, name: &str, value: Value) -> Result<Value, Refusal> {
+fn altered(desk: &mut Desk, call: &Call, name: &str, value: &Value) -> Result<Value, Refusal> {
     let agent = own_agent(call)?;
     let row = desk::write(&mut desk.governance, call, |tx| {
         let Some(mut row) = tx.fact(AGENT, &agent)?.filter(|row| row["gone"] == false) else {
