@@ -55,7 +55,7 @@ enum Happening {
 #[derive(Debug)]
 enum Line {
     Words(String),
-    Heard(Event, Vec<Action>),
+    Heard(Box<Event>, Vec<Action>),
 }
 
 /// What the rules need to know of a unit as it was before the event.
@@ -293,7 +293,7 @@ impl Sim {
         {
             self.world.know(unit);
         }
-        self.log(Line::Heard(event, actions.clone()));
+        self.log(Line::Heard(Box::new(event), actions.clone()));
         if let Some((fleet, memory)) = kept {
             self.kill_next_in = None;
             self.killed(fleet, memory, actions.contains(&Action::SaveWanted));
