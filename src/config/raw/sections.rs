@@ -89,7 +89,7 @@ section! {
         start_stagger: Lapse = Is("0"),
         /// Between two starts of agents of one account.
         account_start_spacing: Lapse = Is("0"),
-        /// Percent of the last 10 s in which something waited for CPU or memory; above it starts wait, a minute at most.
+        /// Percent of the last 10 s in which something waited for CPU or memory; above it starts wait; one a minute still goes.
         start_pressure_max: u32 = Means("no bound"),
         /// Environment variables of every agent and service.
         env: Named<String> = Nothing,
