@@ -17,6 +17,8 @@ use crate::config::section::detect::Cure;
 use crate::limits::banner;
 use crate::screen::{Composer, Evidence, PaneState, Reading};
 
+/// A retry that is announced for so many seconds ahead is no hiccup.
+const LONG_WAIT_S: i64 = 300;
 /// A screen drawn within this time of a word may show what was before it.
 pub const SETTLE: Duration = Duration::from_secs(2);
 /// A session file that was not read again for this long counts as gone.
@@ -153,8 +155,11 @@ impl Senses {
             Kind::TurnFailed { class, text } => self.failed(fact, *class, text),
             Kind::Retrying { text, next_s } => {
                 self.tool = None;
-                let limited = banner::read(text).is_some_and(|banner| !banner.warning_only);
-                // It goes on by itself: a short wait is a part of its work.
+                let named = banner::read(text).is_some_and(|banner| !banner.warning_only);
+                let wait_s = next_s.map(|next_s| next_s - fact.at.wall.timestamp());
+                // It goes on by itself: a short wait is a part of its work, a long one is a limit
+                // whatever the provider calls it.
+                let limited = named || wait_s.is_some_and(|wait_s| wait_s >= LONG_WAIT_S);
                 let state = if limited { PaneState::Limited } else { PaneState::Working };
                 self.tell(fact, state, "retrying", &with_reset(text, next_s.filter(|_| limited)));
             }

@@ -199,14 +199,18 @@ fn the_classes_of_a_failed_turn_become_states_and_a_busy_server_is_no_limit() {
 
 #[test]
 fn waiting_for_a_retry_is_work_unless_the_wait_is_a_limit() {
-    let retrying = |text: &str| {
+    let retrying = |text: &str, next_s: i64| {
         let mut senses = Senses::default();
-        let next_s = Some(1_795_250_015);
+        let next_s = Some(next_s);
         senses.note(&fact(1_000, Kind::Retrying { text: text.into(), next_s }));
         senses.merge(None, Mono(1_001))
     };
-    assert_eq!(retrying("Cannot connect to API").state, P::Working);
-    let said = retrying("5 hour usage limit reached. It will reset in 2 hours 30 minutes.");
+    let soon = now(0).wall.timestamp() + 30;
+    assert_eq!(retrying("Cannot connect to API", soon).state, P::Working);
+    // Two hours of waiting are a limit, whatever the provider calls it.
+    assert_eq!(retrying("Too Many Requests", soon + 7_200).state, P::Limited);
+    let said =
+        retrying("5 hour usage limit reached. It will reset in 2 hours 30 minutes.", 1_795_250_015);
     let (_, reset) =
         crate::limits::read(&said.evidence_text(), now(0).wall, chrono_tz::UTC).unwrap();
     assert_eq!((said.state, reset.unwrap().at.timestamp()), (P::Limited, 1_795_250_015));
