@@ -30,7 +30,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// The version, as `ao --version` prints it.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub const VERSION: &str = env!("AO_VERSION");
 
 /// Runs the command line: arguments in (program name first), exit code out.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -49,7 +49,7 @@ use crate::sys::load::{self, LoadError, Loaded};
 
 /// Keeps a fleet of AI coding agents alive, paced and coordinated in ordinary tmux sessions.
 #[derive(Debug, Parser)]
-#[command(name = "ao", version, propagate_version = true)]
+#[command(name = "ao", version = crate::VERSION, propagate_version = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     globals: Globals,
