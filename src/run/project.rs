@@ -22,6 +22,8 @@ pub struct Project {
     pub config: Config,
     pub store: Store,
     pub socket: PathBuf,
+    /// What was wrong with the record of the tmux server; an engine reports it.
+    pub problem: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -49,15 +51,16 @@ impl Project {
     pub fn open(config: Config) -> Result<Self, ProjectError> {
         let store = Store::new(&config);
         store.prepare()?;
-        let socket = socket(&store, &config);
-        Ok(Self { config, store, socket })
+        let loaded = store.server(clock::now());
+        let socket = socket(loaded.value, &config);
+        Ok(Self { config, store, socket, problem: loaded.problem })
     }
 
     /// The same without writing anything, for verbs that only show.
     pub fn peek(config: Config) -> Self {
         let store = Store::new(&config);
-        let socket = socket(&store, &config);
-        Self { config, store, socket }
+        let socket = socket(store.server_peek(), &config);
+        Self { config, store, socket, problem: None }
     }
 
     /// Writes down where the server listens and which one it is.
@@ -220,13 +223,9 @@ const REACHES_REMOTES: [&str; 6] = [
 
 /// The recorded socket, unless the config names another; without a record the one that this process
 /// runs under: a watchdog knows no `TMUX_TMPDIR`, and on another server it would start everything again.
-fn socket(store: &Store, config: &Config) -> PathBuf {
+fn socket(recorded: Option<ServerRecord>, config: &Config) -> PathBuf {
     let wished = tmux::socket_path(&config.tmux);
-    let loaded = store.server(clock::now());
-    if let Some(problem) = &loaded.problem {
-        tracing::warn!(%problem, "the tmux server is looked for anew");
-    }
-    let recorded = loaded.value.map(|record| record.socket);
+    let recorded = recorded.map(|record| record.socket);
     let own = || {
         let client = std::env::var("TMUX").ok()?;
         client.split_once(',').map(|(socket, _)| PathBuf::from(socket))

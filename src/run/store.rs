@@ -232,6 +232,13 @@ impl Store {
         Loaded { value: loaded.value.map(|wanted| wanted.units), problem: loaded.problem }
     }
 
+    /// Reads without setting anything aside.
+    pub fn wanted_peek(&self) -> Option<BTreeSet<UnitName>> {
+        let text = std::fs::read_to_string(self.wanted_file()).ok()?;
+        let wanted: Wanted = serde_json::from_str(&text).ok()?;
+        (wanted.version == WANTED_VERSION).then_some(wanted.units)
+    }
+
     pub fn save_wanted(&self, units: &BTreeSet<UnitName>) -> Result<(), StoreError> {
         replace(&self.wanted_file(), &Wanted { version: WANTED_VERSION, units: units.clone() })
     }
@@ -251,6 +258,12 @@ impl Store {
 
     pub fn server(&self, now: Now) -> Loaded<ServerRecord> {
         read(&self.server_file(), now)
+    }
+
+    /// Reads without setting anything aside.
+    pub fn server_peek(&self) -> Option<ServerRecord> {
+        let text = std::fs::read_to_string(self.server_file()).ok()?;
+        serde_json::from_str(&text).ok()
     }
 
     pub fn save_server(&self, record: &ServerRecord) -> Result<(), StoreError> {

@@ -35,7 +35,11 @@ pub fn survey(project: &Project) -> Survey {
         ),
         Some(_) | None => (Fleet::default(), None, None, None, None),
     };
-    let wanted = project.store.wanted(now).value.unwrap_or_default();
+    // As the watchdog does: a lost file must not show a running fleet as unwanted.
+    let wanted = project.store.wanted_peek().unwrap_or_else(|| {
+        let wanted = fleet.units.values().filter(|unit| unit.wanted);
+        wanted.map(|unit| unit.spec.name.clone()).collect()
+    });
     let problem = fleet.config_problem.clone();
     let configured = Event::Configured {
         units: units::specs(&project.config),

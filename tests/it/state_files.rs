@@ -11,6 +11,7 @@ use ao::config;
 use ao::run::engine::{Engine, Parts};
 use ao::run::prepare::Overrides;
 use ao::run::project::Project;
+use ao::supervise::outbox::{self, Draft, MessageId, Origin, Stage};
 use ao::sys::tmux::fake::FakeTmux;
 
 use crate::support::fleet::{Fleet, kill};
@@ -138,6 +139,47 @@ fn tidy(state: &Path) {
     }
 }
 
+/// A message that is being typed, and what its witness says: is it typed again?
+#[test]
+fn a_message_is_typed_again_only_where_nothing_says_that_it_was_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    let project = project(dir.path());
+    let one = UnitName::new("one").unwrap();
+    let mut first = engine(&project);
+    let unit = first.fleet.units.get_mut(&one).unwrap();
+    let draft = Draft {
+        text: "go on".to_owned(),
+        origin: Origin::Handoff,
+        key: None,
+        expires_at: None,
+        busy_input: false,
+        command: false,
+    };
+    let (now, mut newest) = (ao::sys::clock::now(), MessageId::default());
+    outbox::push(unit, &mut newest, draft, None, now, &mut Vec::new()).unwrap();
+    unit.outbox[0].stage = Stage::Typing { attempt: 0 };
+    first.save(now);
+    let snapshot = std::fs::read(project.store.state().join("supervisor.json")).unwrap();
+    let waits = |witness: Option<&str>| {
+        let state = project.store.state();
+        std::fs::write(state.join("supervisor.json"), &snapshot).unwrap();
+        let file = state.join("typing-p-one.json");
+        match witness {
+            Some(text) => std::fs::write(&file, text).unwrap(),
+            None => std::fs::remove_file(&file).unwrap_or_default(),
+        }
+        let queued = engine(&project).fleet.units[&one].outbox.len() == 1;
+        tidy(&state);
+        queued
+    };
+    assert!(waits(None), "nothing was begun");
+    let begun = r#"{"version":1,"message":1,"outcome":null}"#;
+    for cut in 0..=begun.len() {
+        assert!(!waits(Some(&begun[..cut])), "cut at {cut}");
+    }
+    assert!(waits(Some(&begun.replace("\"message\":1", "\"message\":7"))), "of another message");
+}
+
 #[test]
 fn agents_run_on_whatever_befalls_the_state_files_while_nobody_watches() {
     let fleet = Fleet::new(TWO);
@@ -156,5 +198,27 @@ fn agents_run_on_whatever_befalls_the_state_files_while_nobody_watches() {
         assert_eq!(fleet.pids(["one", "two"]), pids, "no agent was touched");
         fleet.until("the watchdog is back", crate::support::fleet::Status::watchdog);
     }
-    assert!(fleet.events_text().contains("is not what ao wrote"), "it is reported");
+    for file in ["server.json", "supervisor.json", "wanted.json"] {
+        let said = format!("{file}` is not what ao wrote");
+        assert!(fleet.events_text().contains(&said), "{file} is reported");
+    }
+}
+
+#[test]
+fn verbs_that_only_show_leave_a_damaged_file_where_it_is() {
+    let fleet = Fleet::new(TWO);
+    fleet.well(&["up"]);
+    fleet.well(&["down"]);
+    let files = documents(&fleet.path(".ao-state/state"));
+    assert!(files.len() >= 4, "{files:?}");
+    for file in &files {
+        std::fs::write(file, "{").unwrap();
+    }
+    for verb in [&["status"][..], &["queue"], &["explain", "one"], &["doctor"]] {
+        fleet.ao(verb);
+        for file in &files {
+            let text = std::fs::read_to_string(file).unwrap_or_default();
+            assert_eq!(text, "{", "{} after {verb:?}", file.display());
+        }
+    }
 }

@@ -109,8 +109,13 @@ impl Engine {
         }
         for (unit, session, message) in found {
             let path = witness_path(&self.store, &session);
-            let witness: Option<Witness> = store::read(&path, now).value;
-            let outcome = match witness.filter(|witness| witness.message == message) {
+            let loaded: store::Loaded<Witness> = store::read(&path, now);
+            let witness = loaded.value.filter(|witness| witness.message == message);
+            let outcome = match witness {
+                // Something was written there: perhaps for this message, perhaps after its first key.
+                None if loaded.problem.is_some() => {
+                    Typed::Unknown { why: loaded.problem.unwrap_or_default() }
+                }
                 Some(Witness { outcome: Some(outcome), .. }) => outcome,
                 Some(Witness { outcome: None, .. }) => {
                     Typed::Unknown { why: "ao ended while it was typed".to_owned() }

@@ -165,7 +165,8 @@ impl Engine {
             unsaved: false,
             dry: parts.dry_run.then(DryRun::default),
         };
-        for problem in [loaded.problem, wanted.problem].into_iter().flatten() {
+        let problems = [loaded.problem, wanted.problem, engine.handle.problem.take()];
+        for problem in problems.into_iter().flatten() {
             engine.report(None, What::Watchdog, &problem, true);
         }
         // A lost wanted.json must not leave a running fleet unguarded.
