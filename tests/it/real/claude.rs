@@ -72,9 +72,11 @@ fn check_limit(claim: &str, away: TimeDelta, zone: &str, words: &str) {
     rig.stub.always(Answer::usage_limit(claim, resets.timestamp()));
     rig.up();
     rig.until_state("limited");
-    let reading = rig.reading();
-    assert_eq!(reading.state, PaneState::Limited);
-    let text = reading.evidence_text();
+    // Its hook told first; its screen is drawn a moment later.
+    let text = rig.until("its screen says so too", || {
+        let reading = rig.reading();
+        (reading.state == PaneState::Limited).then(|| reading.evidence_text())
+    });
     assert!(text.contains(words), "{text}");
     // The reader's own zone must not matter: the text names the agent's.
     let (banner, reset) = limits::read(&text, now, chrono_tz::UTC).expect(&text);
