@@ -198,8 +198,8 @@ pub fn why(fleet: &Fleet, unit: &Unit, now: Now) -> Option<String> {
             left(at)
         ),
         Some(Wait::Pressure { what, percent, max, at }) => format!(
-            "its start waits, at most {}: in {percent} % of the last 10 s something waited for \
-             {what}, `start_pressure_max` is {max}",
+            "its start waits: in {percent} % of the last 10 s something waited for {what}, \
+             `start_pressure_max` is {max}; one start a minute goes all the same, the next within {}",
             left(at)
         ),
         None => "its turn to start has come".to_owned(),

@@ -149,8 +149,9 @@ pub(super) fn open(globals: &Globals) -> Result<Governance, Failure> {
     let config = load_config(globals)?;
     let project = Project::peek(config);
     if !Governance::exists(&project) {
-        let message = "nothing was governed in this project yet, so there is no log";
-        return Err(Failure::with_code(exit::NOT_SO, message));
+        let message = "nothing was governed in this project yet, so nothing is on record";
+        return Err(Failure::with_code(exit::NOT_SO, message)
+            .hint("`governed = true` in an `[[agent]]` begins it; see docs/governance.md"));
     }
     Governance::open(&project).map_err(|error| failure(&error))
 }

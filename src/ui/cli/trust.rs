@@ -83,7 +83,8 @@ fn governed_agents<'a>(config: &'a Config, name: Option<&str>) -> Result<Vec<&'a
     match (found.is_empty(), name) {
         (true, Some(name)) => Err(Failure::usage(format!("`{name}` is not governed"))
             .hint("add `governed = true` to its `[[agent]]`")),
-        (true, None) => Err(Failure::with_code(exit::NOT_SO, "no agent is governed")),
+        (true, None) => Err(Failure::with_code(exit::NOT_SO, "no agent is governed")
+            .hint("add `governed = true` to an `[[agent]]`; see docs/governance.md")),
         (false, _) => Ok(found),
     }
 }

@@ -13,9 +13,9 @@
 //!            | "[" [ arguments ] "]" | "(" expression ")"
 //! ```
 //!
-//! Why not a CEL crate: the grown parser of one overflowed a stack of 2 MiB at thirty brackets, and
-//! kept only the first token's place of each part. Here depth is counted while reading, and each part
-//! knows its bytes.
+//! Why not a CEL crate: the parser of the one tried overflowed the stack of a test thread on deep
+//! input, and kept only the first token's place of each part. Here depth is counted while reading, and
+//! each part knows its bytes.
 
 use std::ops::Range;
 
