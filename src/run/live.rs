@@ -26,7 +26,7 @@ use crate::sys::tmux::{Commands, Look, SessionSpec, Tmux as _, TmuxError};
 use crate::sys::{clock, file};
 
 /// The CLIs that a walk is known for.
-pub const KNOWN: [&str; 2] = ["claude", "opencode"];
+pub const KNOWN: [&str; 3] = ["claude", "codex", "opencode"];
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// The slowest start seen on a loaded machine took 17 s.
@@ -44,8 +44,8 @@ const PROMPT: &str = "Please go on.";
 pub enum LiveError {
     #[error("`{program}` is not installed: it is not on PATH")]
     NotInstalled { program: String },
-    #[error("no walk is known for `{0}`; known: claude, opencode")]
-    Unknown(String),
+    #[error("no walk is known for `{preset}`; known: {}", KNOWN.join(", "))]
+    Unknown { preset: String },
     #[error("cannot make a throwaway home")]
     Home(#[source] std::io::Error),
     #[error("cannot write into the throwaway home")]
@@ -112,7 +112,7 @@ pub fn version(backend: &Backend) -> Result<String, LiveError> {
 pub fn walk(backend: &Backend, ao: &Path, tell: &mut dyn FnMut(&Step)) -> Result<(), LiveError> {
     let preset = backend.preset.clone().unwrap_or_else(|| backend.name.clone());
     if !KNOWN.contains(&preset.as_str()) {
-        return Err(LiveError::Unknown(preset));
+        return Err(LiveError::Unknown { preset });
     }
     let detector =
         Detector::new(&backend.name, &backend.rules, backend.layout.as_ref(), backend.live_lines)?;
@@ -138,20 +138,25 @@ fn scenes(preset: &str, now: DateTime<Utc>) -> Vec<Scene> {
     let resets =
         (now + LIMIT_AWAY).duration_trunc(TimeDelta::minutes(1)).unwrap_or(now + LIMIT_AWAY);
     let away = u64::try_from(LIMIT_AWAY.num_seconds()).unwrap_or(0);
-    let (resets_in, limit, overload, fatal) = if preset == "claude" {
-        (
+    let (resets_in, limit, overload, fatal) = match preset {
+        "claude" => (
             Resets::At(resets),
             Answer::usage_limit("five_hour", resets.timestamp()),
             Answer::overloaded(),
             Answer::redacted_thinking(),
-        )
-    } else {
-        (
+        ),
+        "codex" => (
+            Resets::At(resets),
+            Answer::plan_limit(resets.timestamp()),
+            Answer::openai_error(503, "The server had an error", None),
+            Answer::openai_error(400, "input.1: invalid content", None),
+        ),
+        _ => (
             Resets::AfterAsked(LIMIT_AWAY),
             Answer::openai_error(429, "Rate limit reached for this model", Some(away)),
             Answer::openai_error(503, "The server had an error", None),
             Answer::openai_error(400, "messages.1: invalid content", None),
-        )
+        ),
     };
     let subscription = Setup { subscription: true, ..Setup::default() };
     let asks = Setup { asks: true, ..Setup::default() };

@@ -46,6 +46,7 @@ pub fn lay(
     let more = match preset {
         "claude" => claude(home, project, stub_url, setup)?,
         "opencode" => opencode(stub_url, setup),
+        "codex" => codex(home, project, stub_url)?,
         _ => Vec::new(),
     };
     env.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));
@@ -116,15 +117,56 @@ fn opencode(stub_url: &str, setup: Setup) -> Vec<(&'static str, String)> {
     ]
 }
 
+fn codex(
+    home: &Path,
+    project: &Path,
+    stub_url: &str,
+) -> Result<Vec<(&'static str, String)>, FileError> {
+    let folder = home.join(".codex");
+    std::fs::create_dir_all(&folder).map_err(|cause| FileError {
+        act: "make",
+        path: folder.clone(),
+        cause,
+    })?;
+    // A listed model would be advertised against, or sends its commands as a program instead of calls.
+    let config = format!(
+        "model = \"stub\"\nmodel_provider = \"stub\"\ncheck_for_update_on_startup = false\n\
+         [model_providers.stub]\nname = \"stub\"\nbase_url = \"{stub_url}/v1\"\n\
+         wire_api = \"responses\"\nenv_key = \"STUB_API_KEY\"\n\
+         [projects.{project:?}]\ntrust_level = \"trusted\"\n",
+        project = project.to_string_lossy(),
+    );
+    file::replace(&folder.join("config.toml"), config.as_bytes(), 0o600)?;
+    Ok(vec![
+        ("CODEX_HOME", folder.to_string_lossy().into_owned()),
+        ("STUB_API_KEY", "stub".to_owned()),
+    ])
+}
+
 /// The flags with which the CLI asks before it runs a command; `None`: the setup alone does it.
 pub fn asking_flags(preset: &str) -> Option<&'static str> {
-    (preset == "claude").then_some("--permission-mode default")
+    match preset {
+        "claude" => Some("--permission-mode default"),
+        "codex" => Some(
+            "--no-daemon --ask-for-approval on-request --sandbox read-only \
+             -c 'tui.terminal_title=[\"spinner\",\"status\",\"project\"]'",
+        ),
+        _ => None,
+    }
 }
 
 /// A call of the tool that runs a command; one that changes nothing would not be asked about.
 pub fn command_call(preset: &str) -> super::Answer {
     let (tool, input) = match preset {
         "claude" => ("Bash", json!({ "command": "touch asked", "description": "makes a file" })),
+        "codex" => (
+            "exec_command",
+            json!({
+                "cmd": "touch asked",
+                "sandbox_permissions": "require_escalated",
+                "justification": "It makes a file.",
+            }),
+        ),
         _ => ("bash", json!({ "command": "touch asked", "description": "makes a file" })),
     };
     super::Answer::UseTool { tool: tool.to_owned(), input }

@@ -111,6 +111,15 @@ impl Answer {
         )
     }
 
+    /// A usage limit of an `OpenAI` plan, over at this second since 1970.
+    pub fn plan_limit(resets_at: i64) -> Self {
+        let body = serde_json::json!({ "error": {
+            "type": "usage_limit_reached", "message": "The usage limit has been reached",
+            "plan_type": "pro", "resets_at": resets_at,
+        } });
+        Self::Refuse { status: 429, headers: BTreeMap::new(), body }
+    }
+
     /// The error shape of OpenAI's API.
     pub fn openai_error(status: u16, message: &str, retry_after_secs: Option<u64>) -> Self {
         let headers = retry_after_secs.map(|secs| ("retry-after".to_owned(), secs.to_string()));

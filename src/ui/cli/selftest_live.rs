@@ -41,7 +41,7 @@ pub(crate) fn run(named: Option<&str>, globals: &Globals) -> Result<u8, Failure>
                 }
                 print::err(&said);
             }
-            Err(error @ LiveError::Unknown(_)) => {
+            Err(error @ LiveError::Unknown { .. }) => {
                 return Err(Failure::from_error(exit::USAGE, &error));
             }
             Err(error) => return Err(Failure::from_error(exit::FAILED, &error)),

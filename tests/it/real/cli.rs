@@ -39,6 +39,11 @@ fn program(folder: &Path, name: &str) -> PathBuf {
     let os = if cfg!(target_os = "macos") { "darwin" } else { "linux" };
     let path = match name {
         "claude" => format!("@anthropic-ai/claude-code-{os}-{cpu}/claude"),
+        "codex" => {
+            let machine = std::env::consts::ARCH;
+            let triple = if os == "darwin" { "apple-darwin" } else { "unknown-linux-musl" };
+            format!("@openai/codex-{os}-{cpu}/vendor/{machine}-{triple}/bin/codex")
+        }
         _ => format!("{name}-{os}-{cpu}/bin/{name}"),
     };
     let program = folder.join("node_modules").join(path);

@@ -6,6 +6,7 @@
 
 mod claude;
 mod cli;
+mod codex;
 mod governed;
 mod opencode;
 mod rig;

@@ -1,0 +1,115 @@
+//! Codex: its states, by the real program.
+
+use ao::limits;
+use ao::run::stub_model::home::{self, Setup};
+use ao::run::stub_model::{Answer, Rule, Script};
+use ao::screen::PaneState;
+use ao::sys::clock;
+use chrono::{DurationRound as _, TimeDelta};
+
+use super::rig::{Rig, Wish, long_kickoff, times_in, wall};
+use crate::support::fleet::kill;
+
+fn codex(wish: Wish<'_>) -> Option<Rig> {
+    Rig::new("codex", wish)
+}
+
+#[test]
+fn a_long_kickoff_arrives_whole_and_the_end_of_its_turn_is_seen_within_two_seconds() {
+    let kickoff = long_kickoff();
+    let Some(rig) = codex(Wish { prompt: &kickoff, ..Wish::default() }) else { return };
+    rig.stub.always(Answer::slowly(60, 50));
+    rig.up();
+    rig.until_state("working");
+    let ended = wall(rig.until_answered(1));
+    let seen = rig.seen("idle", ended - TimeDelta::milliseconds(200));
+    assert!(seen - ended <= TimeDelta::seconds(2), "{ended} {seen}");
+    let turns = rig.stub.turns();
+    assert_eq!(times_in(&turns[0], &kickoff), 1, "{:#?}", turns[0].ask.user_texts);
+}
+
+#[test]
+fn a_permission_prompt_waits_for_a_person_and_nothing_is_typed_into_it() {
+    let wish = Wish {
+        prompt: "make it",
+        flags: home::asking_flags("codex"),
+        setup: Setup { asks: true, ..Setup::default() },
+        ..Wish::default()
+    };
+    let Some(rig) = codex(wish) else { return };
+    rig.stub.always(home::command_call("codex"));
+    rig.up();
+    rig.until_state("waiting");
+    let before = rig.stub.turns().len();
+    // Its letters choose: "p" would allow the command for ever.
+    let said = rig.fleet.ao(&["send", "one", "--wait", "3", "please try again"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("waits for a person"), "{said:?}");
+    assert_eq!(rig.stub.turns().len(), before);
+    assert!(!rig.fleet.path("work/asked").exists());
+    // The person says yes, and it goes on.
+    rig.fleet.tmux(&["send-keys", "-t", "=fleet-one:", "y"]);
+    rig.until_state("idle");
+    assert!(rig.fleet.path("work/asked").exists());
+}
+
+#[test]
+fn a_usage_limit_is_seen_with_its_instant() {
+    let wish = Wish { prompt: "go on", env: &[("TZ", "UTC")], ..Wish::default() };
+    let Some(rig) = codex(wish) else { return };
+    let now = clock::now().wall;
+    let resets = (now + TimeDelta::minutes(137)).duration_trunc(TimeDelta::minutes(1)).unwrap();
+    rig.stub.always(Answer::plan_limit(resets.timestamp()));
+    rig.up();
+    rig.until_state("limited");
+    let text = rig.until("its screen says so", || {
+        let reading = rig.reading();
+        (reading.state == PaneState::Limited).then(|| reading.evidence_text())
+    });
+    let (_, reset) = limits::read(&text, now, chrono_tz::UTC).expect(&text);
+    assert_eq!(reset.expect(&text).at, resets, "{text}");
+    let asked = rig.stub.turns().len();
+    assert_eq!(rig.fleet.ao(&["send", "one", "--wait", "1", "are you there?"]).code, 1);
+    assert_eq!(rig.stub.turns().len(), asked);
+    assert_eq!(rig.fleet.status().unit("one")["restarts"], 0);
+}
+
+#[test]
+fn ten_messages_arrive_once_each() {
+    let Some(rig) = codex(Wish { prompt: "begin well", ..Wish::default() }) else { return };
+    rig.stub.play(Script {
+        rules: vec![Rule { when: None, times: None, answer: Answer::slowly(5, 10) }],
+    });
+    rig.up();
+    rig.until_answered(1);
+    rig.until_state("idle");
+    for number in 0..10 {
+        rig.fleet.well(&["send", "one", "--wait", "60", &format!("message-{number} for you")]);
+    }
+    let last = rig.until("the last message is asked about", || {
+        rig.stub.turns().into_iter().find(|turn| times_in(turn, "message-9 for you") > 0)
+    });
+    for number in 0..10 {
+        assert_eq!(times_in(&last, &format!("message-{number} for you")), 1, "{number}");
+    }
+}
+
+#[test]
+fn a_killed_process_takes_up_the_same_conversation() {
+    let wish = Wish { prompt: "the number is 4711", ..Wish::default() };
+    let Some(rig) = codex(wish) else { return };
+    rig.stub.always(Answer::slowly(5, 10));
+    rig.up();
+    rig.until_answered(1);
+    rig.until_state("idle");
+    let pid = rig.fleet.status().pid("one").unwrap();
+    kill(pid);
+    rig.until("another process runs", || rig.fleet.status().pid("one").filter(|&now| now != pid));
+    rig.until("it is idle again", || (rig.reading().state == PaneState::Idle).then_some(()));
+    rig.fleet.well(&["send", "one", "--wait", "60", "which number was it?"]);
+    let turn = rig.until("the question came", || {
+        rig.stub.turns().into_iter().find(|turn| times_in(turn, "which number was it?") == 1)
+    });
+    // Once of old, and once more as the kickoff of the new start.
+    assert_eq!(times_in(&turn, "the number is 4711"), 2, "{:#?}", turn.ask.user_texts);
+}
