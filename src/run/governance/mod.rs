@@ -10,6 +10,7 @@ pub mod claim;
 pub mod cost;
 pub mod decide;
 pub mod door;
+mod fall;
 pub mod kill;
 pub mod operator;
 pub mod settle;

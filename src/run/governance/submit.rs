@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::GovernanceError;
 use super::claim::sweep;
+use super::fall;
 use crate::base::now::Now;
 use crate::base::redact;
 use crate::govern::action::{Ask, DEPTH_MAX, Micros};
@@ -302,6 +303,9 @@ fn decide(
     }
     if status == Status::Denied {
         conduct(tx, &ask.agent, *class, now, |row| row.denials += 1)?;
+        if *class == Class::System && !killed {
+            fall::violated(tx, &ask.agent, &format!("{} {}", ask.action_type, ask.resource), now)?;
+        }
     } else {
         promise(tx, needs, action_id, now)?;
     }

@@ -1,7 +1,7 @@
 //! Levels of trust by people: how an agent stands, and lifting or lowering it.
 //!
-//! Conduct counts from the last change of level, so each change begins the counting anew. Left out:
-//! falls by violations, which nothing reports yet.
+//! Conduct counts from the last change of level, so each change begins the counting anew. Falls by
+//! violations are `fall`'s.
 
 use super::bounds::Governed;
 use super::{Governance, GovernanceError};

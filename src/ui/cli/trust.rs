@@ -120,8 +120,14 @@ fn show(name: Option<&str>, globals: &Globals) -> Result<u8, Failure> {
     let head = ["AGENT", "LEVEL", "MOST", "RUNS", "OK", "DENIED", "FOR MORE"];
     let mut rows = vec![head.map(|title| (title.to_owned(), Tone::Dim)).to_vec()];
     for (standing, most) in &found {
-        let Standing { agent, level, record, lacks, .. } = standing;
-        let more = if lacks.is_empty() { "ready".to_owned() } else { lacks.join("; ") };
+        let Standing { agent, level, record, lacks, changed } = standing;
+        let mut more = if lacks.is_empty() { "ready".to_owned() } else { lacks.join("; ") };
+        if let Some(row) = changed
+            && let Some(until) = row.lowered_until.filter(|until| clock::now().wall < *until)
+        {
+            let until = until.format("%Y-%m-%d %H:%M UTC");
+            more = format!("{} again at {until} ({}); {more}", row.base.word(), row.why);
+        }
         let cells = [
             agent.clone(),
             level.word().to_owned(),
@@ -145,6 +151,8 @@ fn document(standing: &Standing, most: Level) -> serde_json::Value {
         "agent": agent, "level": level.word(), "most": most.word(),
         "runs": record.runs, "successes": record.successes, "denials": record.denials,
         "since": record.since.to_rfc3339(), "lacks": lacks,
+        "violations": record.violations,
+        "lowered_until": changed.as_ref().and_then(|row| row.lowered_until).map(|until| until.to_rfc3339()),
         "changed_by": changed.as_ref().map(|row| &row.by), "why": changed.as_ref().map(|row| &row.why),
     })
 }
