@@ -19,9 +19,10 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
+mod plot;
+
 const AO: &str = env!("CARGO_BIN_EXE_ao");
-const USAGE: &str =
-    "cargo bench --bench fleet -- [--agents 5,100] [--busy 0] [--seconds 60] [--baseline] [--json]";
+const USAGE: &str = "cargo bench --bench fleet -- [--agents 5,100] [--busy 0] [--seconds 60] [--baseline] [--json] [--svg FILE]";
 /// Times the fleet is started and stopped.
 const CYCLES: usize = 3;
 const STATUS_RUNS: usize = 25;
@@ -47,6 +48,7 @@ struct Options {
     busy: usize,
     baseline: bool,
     json: bool,
+    svg: Option<PathBuf>,
 }
 
 fn main() {
@@ -77,6 +79,9 @@ fn main() {
     if options.json {
         println!("{}", json(&results, options.idle));
     }
+    if let Some(path) = &options.svg {
+        std::fs::write(path, plot::svg(&series(&results))).unwrap();
+    }
 }
 
 fn options(words: &[String]) -> Result<Options, String> {
@@ -86,6 +91,7 @@ fn options(words: &[String]) -> Result<Options, String> {
         busy: 0,
         baseline: false,
         json: false,
+        svg: None,
     };
     let mut words = words.iter();
     while let Some(word) = words.next() {
@@ -93,6 +99,7 @@ fn options(words: &[String]) -> Result<Options, String> {
         match word.as_str() {
             "--bench" => {}
             "--json" => options.json = true,
+            "--svg" => options.svg = Some(value()?.into()),
             "--baseline" => options.baseline = true,
             "--busy" => {
                 options.busy = value()?.parse().map_err(|_| "`--busy` needs a number")?;
@@ -149,6 +156,22 @@ fn json(results: &[(usize, Vec<Figure>)], idle: Duration) -> String {
         })
         .collect();
     serde_json::json!({ "version": 1, "idle_s": idle.as_secs(), "fleets": fleets }).to_string()
+}
+
+/// What a plot shows, over the sizes of fleets.
+fn series(results: &[(usize, Vec<Figure>)]) -> Vec<plot::Series> {
+    let shown = ["watchdog CPU", "watchdog RSS, idle", "status --json, median", "up, median"];
+    let of = |name: &str| {
+        let found = |(agents, figures): &(usize, Vec<Figure>)| {
+            let figure = figures.iter().find(|figure| figure.name == name)?;
+            Some((*agents as f64, figure.value, figure.unit))
+        };
+        let found: Vec<(f64, f64, &str)> = results.iter().filter_map(found).collect();
+        let unit = found.first().map_or("", |point| point.2);
+        let points = found.iter().map(|point| (point.0, point.1)).collect();
+        plot::Series { title: format!("{name}, {unit}, by agents"), points }
+    };
+    shown.map(of).into()
 }
 
 /// The bars for a fleet of this size: CPU of a core in %, RSS in MB, `up` and `status` in ms.
