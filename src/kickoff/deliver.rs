@@ -19,6 +19,8 @@ pub const PERSON_ACTIVE_WITHIN: Duration = Duration::from_secs(10);
 const STEADY: Duration = Duration::from_millis(40);
 /// Between looks while something is awaited.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The same right after a submit key.
+const LOOK_LEAST: Duration = Duration::from_millis(15);
 /// A part of our text stands for the whole (the box scrolls) from so many letters on.
 const PART_LETTERS_MIN: usize = 24;
 /// Letters and spaces of our text that the submit key is bound to.
@@ -371,7 +373,8 @@ impl Delivery {
         let waited = now.since(at);
         let again_after =
             self.plan.submit_again_after * 2_u32.saturating_pow((self.submits - 1).min(6));
-        let look_soon = DeliveryAct::Wait(now.plus(LOOK_EVERY));
+        // Most boxes empty within milliseconds of the key; the few that do not are looked at less and less.
+        let look_soon = DeliveryAct::Wait(now.plus((waited / 2).clamp(LOOK_LEAST, LOOK_EVERY)));
         let Some(reading) = observed.reading else {
             return self.out_of_sight(waited, look_soon, "the screen cannot be read");
         };
