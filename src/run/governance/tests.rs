@@ -105,7 +105,7 @@ impl Place {
 
     fn governance(&self) -> Governance {
         Governance {
-            store: self.open().unwrap(),
+            store: Box::new(self.open().unwrap()),
             operator: self.operator(),
             org: LOCAL_ORG.to_owned(),
         }

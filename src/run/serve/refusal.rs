@@ -68,7 +68,6 @@ impl From<GovernanceError> for Refusal {
             | GovernanceError::Approval { .. } => Self::forbidden(error.to_string()),
             GovernanceError::Operator(_)
             | GovernanceError::Db(_)
-            | GovernanceError::Server
             | GovernanceError::Place(_) => {
                 let text = crate::base::chain::text(&error);
                 tracing::error!(error = text, "a request could not be recorded");
