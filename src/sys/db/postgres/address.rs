@@ -137,7 +137,7 @@ mod tests {
             ("postgresql://127.0.0.1:5433/ao?connect_timeout=3", "postgresql://127.0.0.1:5433/ao?connect_timeout=3"),
             ("postgres://ann@[::1]/ao?password=s3c", "postgres://ann@[::1]/ao"),
             ("postgres:///ao?host=/run/postgresql&password=s3c&user=a", "postgres:///ao?host=/run/postgresql&user=a"),
-            ("postgres://ann:p@ss@%2Frun%2Fpostgresql/ao", "postgres://ann@%2Frun%2Fpostgresql/ao"),
+            ("postgres://ann:p%40ss@%2Frun%2Fpostgresql/ao", "postgres://ann@%2Frun%2Fpostgresql/ao"),
         ] {
             let address = read(text).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(address.shown, shown);

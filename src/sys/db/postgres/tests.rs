@@ -19,7 +19,9 @@ fn open(text: &str) -> PostgresStore {
 }
 
 fn record(store: &mut PostgresStore, org: &str) -> Result<Tail, DbError> {
-    write(store, org, now(), |tx| append(tx, &Draft::new(Kind::Decided, "a", "b"), now()))
+    // No two records are alike, as no two acts are.
+    let subject = uuid::Uuid::new_v4().to_string();
+    write(store, org, now(), |tx| append(tx, &Draft::new(Kind::Decided, "a", &subject), now()))
 }
 
 fn machine(folder: &std::path::Path, text: &str) -> Result<PostgresStore, DbError> {
