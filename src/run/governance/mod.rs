@@ -145,6 +145,17 @@ impl Governance {
         }
     }
 
+    /// The server of a project's store; `None` for a file.
+    pub fn server_of(project: &Project) -> Result<Option<Address>, GovernanceError> {
+        match Self::place_of(&project.config, &project.store.state()) {
+            Place::File(_) => Ok(None),
+            Place::Server(address) => {
+                let operator = operator_of(&project.config, &project.store.state(), clock::now())?;
+                Ok(Some(server_address(&address, &operator)?))
+            }
+        }
+    }
+
     /// Opens the project's store and the operator's keys, or makes them.
     pub fn open(project: &Project) -> Result<Self, GovernanceError> {
         Self::open_for(&project.config, &project.store.state())
@@ -153,19 +164,8 @@ impl Governance {
     /// The same by the state folder.
     pub fn open_for(config: &Config, state: &Path) -> Result<Self, GovernanceError> {
         let now = clock::now();
-        let file = state.join("governance.json");
-        let known: store::Loaded<Keys> = store::read(&file, now);
-        let operator = if let Some(folder) = &config.governance.operator {
-            folder.clone()
-        } else if let Some(place) = known.value {
-            place.operator
-        } else {
-            let folder = operator::folder()?;
-            let place = Keys { version: 1, operator: folder.clone() };
-            store::replace(&file, &place).map_err(GovernanceError::Place)?;
-            folder
-        };
-        Self::open_at(Self::place_of(config, state), &operator, now)
+        let operator = operator_of(config, state, now)?;
+        Self::open_at(Self::place_of(config, state), operator.folder(), now)
     }
 
     /// The same by the place of the store and the folder of the keys.
@@ -195,6 +195,22 @@ impl Governance {
     pub fn store(&mut self) -> &mut dyn Store {
         &mut *self.store
     }
+}
+
+/// The operator's folder of a project; the first look notes where it is.
+fn operator_of(config: &Config, state: &Path, now: Now) -> Result<Operator, GovernanceError> {
+    if let Some(folder) = &config.governance.operator {
+        return Ok(Operator::open(folder.clone())?);
+    }
+    let file = state.join("governance.json");
+    let known: store::Loaded<Keys> = store::read(&file, now);
+    if let Some(place) = known.value {
+        return Ok(Operator::open(place.operator)?);
+    }
+    let folder = operator::folder()?;
+    let place = Keys { version: 1, operator: folder.clone() };
+    store::replace(&file, &place).map_err(GovernanceError::Place)?;
+    Ok(Operator::open(folder)?)
 }
 
 /// The password may stand in a file beside the operator's keys, out of the config that agents read.

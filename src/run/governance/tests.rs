@@ -21,6 +21,7 @@ use crate::govern::class::Class;
 use crate::govern::verdict::{Effect, Verdict};
 use crate::sys::db::heads::{HeadError, Heads};
 use crate::sys::db::memory::MemoryStore;
+use crate::sys::db::postgres::server;
 use crate::sys::db::rows::{ActionQuery, AuditQuery, Status};
 use crate::sys::db::sqlite::SqliteStore;
 use crate::sys::db::{DbError, Store, read, write};
@@ -69,6 +70,13 @@ fn on_each(promise: fn(&mut dyn Store)) {
     promise(&mut MemoryStore::default());
     let place = Place::new();
     promise(&mut place.open().unwrap());
+    if let Some(database) = server::database() {
+        let place = Place::new();
+        let address = super::Place::from(std::path::PathBuf::from(database));
+        let mut governance =
+            Governance::open_at(address, place.operator().folder(), at(0)).unwrap();
+        promise(governance.store());
+    }
 }
 
 /// A store with a head, as a project has it.

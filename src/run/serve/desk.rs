@@ -197,7 +197,7 @@ pub type Job = Box<dyn FnOnce(&mut Desk) + Send>;
 pub struct Crowded;
 
 /// The three threads.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Lanes {
     queues: [SyncSender<Job>; 3],
 }
