@@ -10,11 +10,11 @@ use chrono::{DateTime, Utc};
 use ed25519_dalek::SigningKey;
 use serde_json::Value;
 
+use super::heads::Heads;
 use super::rows::{
     Action, ActionQuery, Approval, AuditQuery, Budget, Conduct, KillSwitch, NewAction, NewApproval,
     Replay, Reservation, SessionTotals, Status, TrustRow,
 };
-use super::heads::Heads;
 use super::{DbError, Store, Tx, Work, append};
 use crate::base::now::Now;
 use crate::govern::approval::State;

@@ -24,7 +24,7 @@ rm -rf -- "$1"
 
 /// A running server.
 pub(crate) struct Postgres {
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
     programs: PathBuf,
     guard: Child,
 }
@@ -65,7 +65,12 @@ fn command(program: &Path) -> Command {
 fn run(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{command:?}: {}{}", text(&output.stdout), text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
     text(&output.stdout)
 }
 
@@ -90,7 +95,7 @@ impl Postgres {
         Some(server)
     }
 
-    /// Starts it, also after [`kill`](Self::kill); it takes connections when this returns.
+    /// Starts it, also after it was killed; it takes connections when this returns.
     pub(crate) fn begin(&self) {
         let folder = self.folder.display();
         let options = format!(
@@ -106,21 +111,6 @@ impl Postgres {
             .arg("start"));
     }
 
-    /// The whole server at once, without a word to it.
-    pub(crate) fn kill(&self) {
-        let text = std::fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap();
-        let first = text.lines().next().unwrap().parse().unwrap();
-        let first = rustix::process::Pid::from_raw(first).unwrap();
-        let below = children(first.as_raw_nonzero().get());
-        for pid in below.into_iter().filter_map(rustix::process::Pid::from_raw).chain([first]) {
-            // One that ended by itself is as dead.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
-        while rustix::process::test_kill_process(first).is_ok() {
-            std::thread::yield_now();
-        }
-    }
-
     /// A fresh database, as an address.
     pub(crate) fn database(&self) -> String {
         static MADE: AtomicU32 = AtomicU32::new(0);
@@ -132,7 +122,19 @@ impl Postgres {
     /// Runs a text as somebody would who has the database and not `ao`; what it answers.
     pub(crate) fn sql(&self, database: &str, text: &str) -> String {
         run(command(&self.programs.join("psql"))
-            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "ao", "-d", database, "-h"])
+            .args([
+                "-X",
+                "-q",
+                "-A",
+                "-t",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-U",
+                "ao",
+                "-d",
+                database,
+                "-h",
+            ])
             .arg(&self.folder)
             .args(["-c", text]))
     }
@@ -151,14 +153,4 @@ fn guard(folder: &Path) -> Child {
     shell.args(["-c", GUARD, "sh"]).arg(folder).current_dir("/");
     shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     shell.spawn().unwrap()
-}
-
-fn children(of: i32) -> Vec<i32> {
-    let entries = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let parent = |pid: i32| -> Option<i32> {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        text.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
-    };
-    pids.filter(|pid| parent(*pid) == Some(of)).collect()
 }

@@ -22,11 +22,17 @@ pub enum AddressError {
         #[source]
         cause: postgres::Error,
     },
-    #[error("the store's address `{shown}` names no host; a socket's folder is written `postgres:///NAME?host=/run/postgresql`")]
+    #[error(
+        "the store's address `{shown}` names no host; a socket's folder is written `postgres:///NAME?host=/run/postgresql`"
+    )]
     NoHost { shown: String },
-    #[error("the store's address `{shown}` is not of this machine, and there is no TLS here; use a tunnel or a local proxy that has it")]
+    #[error(
+        "the store's address `{shown}` is not of this machine, and there is no TLS here; use a tunnel or a local proxy that has it"
+    )]
     Remote { shown: String },
-    #[error("the store's address `{shown}` asks for TLS, which is not built in; leave `sslmode` out on this machine")]
+    #[error(
+        "the store's address `{shown}` asks for TLS, which is not built in; leave `sslmode` out on this machine"
+    )]
     Tls { shown: String },
     #[error("cannot read the store's password in `{path}`")]
     Password {
@@ -110,7 +116,8 @@ fn password_in(path: &Path) -> Result<Option<String>, AddressError> {
 /// The address without a password, wherever it stands.
 fn shown(text: &str) -> String {
     let (front, query) = text.split_once('?').unwrap_or((text, ""));
-    let front = match front.split_once("://").map(|(scheme, rest)| (scheme, rest.rsplit_once('@'))) {
+    let front = match front.split_once("://").map(|(scheme, rest)| (scheme, rest.rsplit_once('@')))
+    {
         Some((scheme, Some((user, place)))) => {
             let name = user.split(':').next().unwrap_or_default();
             format!("{scheme}://{name}@{place}")
@@ -134,10 +141,19 @@ mod tests {
     fn an_address_of_this_machine_is_taken_and_shown_without_its_password() {
         for (text, shown) in [
             ("postgres://ann:s3c@localhost/ao", "postgres://ann@localhost/ao"),
-            ("postgresql://127.0.0.1:5433/ao?connect_timeout=3", "postgresql://127.0.0.1:5433/ao?connect_timeout=3"),
+            (
+                "postgresql://127.0.0.1:5433/ao?connect_timeout=3",
+                "postgresql://127.0.0.1:5433/ao?connect_timeout=3",
+            ),
             ("postgres://ann@[::1]/ao?password=s3c", "postgres://ann@[::1]/ao"),
-            ("postgres:///ao?host=/run/postgresql&password=s3c&user=a", "postgres:///ao?host=/run/postgresql&user=a"),
-            ("postgres://ann:p%40ss@%2Frun%2Fpostgresql/ao", "postgres://ann@%2Frun%2Fpostgresql/ao"),
+            (
+                "postgres:///ao?host=/run/postgresql&password=s3c&user=a",
+                "postgres:///ao?host=/run/postgresql&user=a",
+            ),
+            (
+                "postgres://ann:p%40ss@%2Frun%2Fpostgresql/ao",
+                "postgres://ann@%2Frun%2Fpostgresql/ao",
+            ),
         ] {
             let address = read(text).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(address.shown, shown);

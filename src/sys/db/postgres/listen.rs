@@ -34,7 +34,10 @@ impl Listener {
         let thread = std::thread::spawn(move || {
             while !seen.load(Ordering::Relaxed) {
                 if let Err(error) = listen(&address, &changed, &seen) {
-                    tracing::warn!(error = chain::text(&error), "changes of other servers are not heard");
+                    tracing::warn!(
+                        error = chain::text(&error),
+                        "changes of other servers are not heard"
+                    );
                 }
                 for _ in 0..RETRY_LOOKS {
                     if !seen.load(Ordering::Relaxed) {

@@ -230,8 +230,7 @@ impl Store for PostgresStore {
 fn connect(address: &Address) -> Result<Client, DbError> {
     let mut config = address.config.clone();
     config.notice_callback(|notice| tracing::debug!(notice = notice.message(), "the server says"));
-    let unreachable =
-        |cause| DbError::Unreachable { address: address.shown.clone(), cause: cause };
+    let unreachable = |cause| DbError::Unreachable { address: address.shown.clone(), cause: cause };
     let mut client = config.connect(NoTls).map_err(unreachable)?;
     let (lock, statement, idle) = (millis(LOCK_WAIT), millis(STATEMENT_WAIT), millis(IDLE_WAIT));
     // A commit is on the disk when it returns, whatever this database's own setting is.

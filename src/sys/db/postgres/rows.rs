@@ -210,10 +210,5 @@ pub(super) fn reservation(row: &Row) -> Result<Reservation> {
 }
 
 pub(super) fn kill(row: &Row) -> Result<KillSwitch> {
-    Ok(KillSwitch {
-        target: get(row, 0)?,
-        by: get(row, 1)?,
-        why: get(row, 2)?,
-        at: time(row, 3)?,
-    })
+    Ok(KillSwitch { target: get(row, 0)?, by: get(row, 1)?, why: get(row, 2)?, at: time(row, 3)? })
 }

@@ -147,10 +147,7 @@ fn a_store_signed_with_other_keys_a_newer_one_and_one_that_is_no_utf8_are_refuse
     server.sql(&name, "INSERT INTO schema_version VALUES (99, 'x', 'y')");
     let refused = machine(here.path(), &text);
     assert!(matches!(&refused, Err(DbError::Newer { found: 99, .. })), "{refused:?}");
-    server.sql(
-        "postgres",
-        "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0",
-    );
+    server.sql("postgres", "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
     let latin = text.replace(&format!("/{name}?"), "/latin?");
     let refused = PostgresStore::open(&address(&latin), None, now().wall);
     assert!(matches!(&refused, Err(DbError::Encoding { .. })), "{refused:?}");

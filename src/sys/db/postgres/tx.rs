@@ -195,8 +195,7 @@ impl Tx for PostgresTx<'_> {
             }
             return Ok(());
         }
-        let text =
-            format!("SELECT {columns} FROM audit WHERE {filter} ORDER BY seq LIMIT $6");
+        let text = format!("SELECT {columns} FROM audit WHERE {filter} ORDER BY seq LIMIT $6");
         loop {
             let values: [&(dyn ToSql + Sync); 5] =
                 [&after, &since, &query.kind, &containing, &AUDIT_PAGE_RECORDS];
@@ -331,7 +330,8 @@ impl Tx for PostgresTx<'_> {
     fn replay_insert(&mut self, correlation_id: &str, replay: &Replay) -> Result<(), DbError> {
         let text = "INSERT INTO replays (org, correlation_id, body_digest, action_id) \
                     VALUES ($1, $2, $3, $4)";
-        let values: [&(dyn ToSql + Sync); 3] = [&correlation_id, &replay.body_digest, &replay.action_id];
+        let values: [&(dyn ToSql + Sync); 3] =
+            [&correlation_id, &replay.body_digest, &replay.action_id];
         self.run("note a submission", text, &values).map(drop)
     }
 
@@ -486,7 +486,8 @@ impl Tx for PostgresTx<'_> {
         let text = "INSERT INTO reservations (org, action_id, key, window_us, amount, lapses_us) \
                     VALUES ($1, $2, $3, $4, $5, $6)";
         let Reservation { action_id, key, window, amount, lapses } = reservation;
-        let values: [&(dyn ToSql + Sync); 5] = [action_id, key, &us(*window), &amount.0, &us(*lapses)];
+        let values: [&(dyn ToSql + Sync); 5] =
+            [action_id, key, &us(*window), &amount.0, &us(*lapses)];
         self.run("reserve", text, &values).map(drop)
     }
 
