@@ -30,9 +30,9 @@ fn first(database: &str, blocks: &str) -> Fleet {
 
 /// Another one on the same database.
 fn second(database: &str, first: &Fleet, blocks: &str) -> Fleet {
-    let operator = first.path("home/.config/ao/operator");
+    let operator = first.path("home/.config/ao/operator").display().to_string();
     Fleet::new(&format!(
-        "[governance]\nstore = \"{database}\"\noperator = {operator:?}\n\n{blocks}"
+        "[governance]\nstore = \"{database}\"\noperator = \"{operator}\"\n\n{blocks}"
     ))
 }
 

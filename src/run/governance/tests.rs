@@ -1,7 +1,7 @@
 //! From asking to the outcome, on each kind of store; tampering and crashes on `SQLite`.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Barrier};
+use std::sync::Barrier;
 
 use chrono::{DateTime, TimeDelta};
 use ed25519_dalek::SigningKey;
@@ -245,31 +245,53 @@ fn within(limit: i64) -> impl Fn(&Known) -> Verdict {
     }
 }
 
-#[test]
-fn fifty_at_once_get_ten_when_there_is_money_for_ten() {
-    let place = Arc::new(Place::new());
-    drop(place.open().unwrap());
-    let barrier = Arc::new(Barrier::new(50));
-    let threads: Vec<_> = (0..50)
-        .map(|number| {
-            let (place, barrier) = (Arc::clone(&place), Arc::clone(&barrier));
-            std::thread::spawn(move || {
+fn fifty_get_ten(open: impl Fn() -> Box<dyn Store + Send> + Sync) {
+    drop(open());
+    let barrier = Barrier::new(50);
+    let effects: Vec<Effect> = std::thread::scope(|scope| {
+        let begin = |number| {
+            let (open, barrier) = (&open, &barrier);
+            scope.spawn(move || {
                 // A connection of its own each, as every process has one.
-                let mut store = place.open().unwrap();
+                let mut store = open();
                 let ask = ask(&format!("buy {number}"));
                 barrier.wait();
-                let decided =
-                    submit(&mut store, &submission(&ask, &for_ten()), within(1_000), at(0));
-                decided.unwrap().effect
+                let submission = submission(&ask, &for_ten());
+                submit(&mut *store, &submission, within(1_000), at(0)).unwrap().effect
             })
-        })
-        .collect();
-    let effects: Vec<Effect> = threads.into_iter().map(|it| it.join().unwrap()).collect();
+        };
+        let threads: Vec<_> = (0..50).map(begin).collect();
+        threads.into_iter().map(|it| it.join().unwrap()).collect()
+    });
     assert_eq!(effects.iter().filter(|effect| **effect == Effect::Allow).count(), 10);
-    let mut store = place.open().unwrap();
-    let budgets = read(&mut store, LOCAL_ORG, |tx| tx.budgets()).unwrap();
+    let mut store = open();
+    let budgets = read(&mut *store, LOCAL_ORG, |tx| tx.budgets()).unwrap();
     assert_eq!((budgets[0].spent, budgets[0].reserved), (Micros(0), Micros(1_000)));
-    assert!(place.verify().outcome.is_intact());
+    let proof = audit::verify(&mut *store, LOCAL_ORG).unwrap();
+    assert!(proof.outcome.is_intact(), "{:?}", proof.outcome.findings);
+}
+
+#[test]
+fn fifty_at_once_get_ten_when_there_is_money_for_ten() {
+    let place = Place::new();
+    fifty_get_ten(|| Box::new(place.open().unwrap()));
+}
+
+#[test]
+fn fifty_at_once_from_two_machines_get_ten_when_there_is_money_for_ten() {
+    let Some(database) = server::database() else { return };
+    let (here, there) = (Place::new(), Place::new());
+    let key = |place: &Place| place.operator().folder().join("audit.key");
+    here.operator().audit_key().unwrap();
+    there.operator();
+    std::fs::copy(key(&here), key(&there)).unwrap();
+    let turn = std::sync::atomic::AtomicUsize::new(0);
+    fifty_get_ten(|| {
+        let turn = turn.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let place = if turn.is_multiple_of(2) { &here } else { &there };
+        let address = super::Place::Server(database.clone());
+        Governance::open_at(address, place.operator().folder(), at(0)).unwrap().store
+    });
 }
 
 #[test]

@@ -103,7 +103,7 @@ impl Server {
             None => Table::shipped().clone(),
         };
         let (project, table) = (Arc::new(project), Arc::new(table));
-        let listened = Arc::clone(&project);
+        let shared_project = Arc::clone(&project);
         let mut secret = [0; 32];
         let random = std::fs::File::open("/dev/urandom");
         random.and_then(|mut file| file.read_exact(&mut secret)).map_err(ServeError::Start)?;
@@ -118,7 +118,7 @@ impl Server {
             .build()
             .map_err(ServeError::Start)?;
         let (end, ended) = tokio::sync::oneshot::channel();
-        let heard = hear(&listened, &lanes)?;
+        let heard = hear(&shared_project, &lanes)?;
         let shared = Arc::new(Shared { lanes, metrics: Metrics::default() });
         threads.insert(
             0,

@@ -59,7 +59,7 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn id(&self) -> &str {
+    fn id(&self) -> &'static str {
         "memory"
     }
 

@@ -73,10 +73,10 @@ impl Address {
         if !near || !config.get_hosts().iter().all(local) {
             return Err(AddressError::Remote { shown });
         }
-        match config.get_ssl_mode() {
-            SslMode::Disable | SslMode::Prefer => config.ssl_mode(SslMode::Disable),
-            _ => return Err(AddressError::Tls { shown }),
-        };
+        if ![SslMode::Disable, SslMode::Prefer].contains(&config.get_ssl_mode()) {
+            return Err(AddressError::Tls { shown });
+        }
+        config.ssl_mode(SslMode::Disable);
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_WAIT);
         }

@@ -73,7 +73,10 @@ pub struct PostgresStore {
 
 impl std::fmt::Debug for PostgresStore {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("PostgresStore").field("address", &self.address.shown).finish()
+        formatter
+            .debug_struct("PostgresStore")
+            .field("address", &self.address.shown)
+            .finish_non_exhaustive()
     }
 }
 
@@ -99,17 +102,16 @@ impl PostgresStore {
     /// A connection that is known to be open, or a new one to the same database.
     fn link(&mut self) -> Result<&mut Link, DbError> {
         let open = self.link.take().filter(|link| !link.client.is_closed());
-        let link = match open {
-            Some(link) => link,
-            None => {
-                let mut client = connect(&self.address)?;
-                let (id, _) = identity(&mut client)?;
-                if id != self.id {
-                    let path = PathBuf::from(&self.address.shown);
-                    return Err(DbError::Replaced { path });
-                }
-                Link { client, statements: BTreeMap::new() }
+        let link = if let Some(link) = open {
+            link
+        } else {
+            let mut client = connect(&self.address)?;
+            let (id, _) = identity(&mut client)?;
+            if id != self.id {
+                let path = PathBuf::from(&self.address.shown);
+                return Err(DbError::Replaced { path });
             }
+            Link { client, statements: BTreeMap::new() }
         };
         Ok(self.link.insert(link))
     }
@@ -230,7 +232,7 @@ impl Store for PostgresStore {
 fn connect(address: &Address) -> Result<Client, DbError> {
     let mut config = address.config.clone();
     config.notice_callback(|notice| tracing::debug!(notice = notice.message(), "the server says"));
-    let unreachable = |cause| DbError::Unreachable { address: address.shown.clone(), cause: cause };
+    let unreachable = |cause| DbError::Unreachable { address: address.shown.clone(), cause };
     let mut client = config.connect(NoTls).map_err(unreachable)?;
     let (lock, statement, idle) = (millis(LOCK_WAIT), millis(STATEMENT_WAIT), millis(IDLE_WAIT));
     // A commit is on the disk when it returns, whatever this database's own setting is.
@@ -296,7 +298,7 @@ fn lock_of(org: &str) -> i64 {
 fn failed(act: &'static str) -> impl Fn(postgres::Error) -> DbError {
     move |cause| {
         let Some(code) = cause.code().cloned() else {
-            return DbError::Lost { act, cause: cause };
+            return DbError::Lost { act, cause };
         };
         let waits = [
             SqlState::LOCK_NOT_AVAILABLE,
@@ -313,9 +315,9 @@ fn failed(act: &'static str) -> impl Fn(postgres::Error) -> DbError {
         if waits.contains(&code) {
             DbError::Busy { waited_ms: millis(LOCK_WAIT) }
         } else if ends.contains(&code) || code.code().starts_with("08") {
-            DbError::Lost { act, cause: cause }
+            DbError::Lost { act, cause }
         } else {
-            DbError::Server { act, cause: cause }
+            DbError::Server { act, cause }
         }
     }
 }
