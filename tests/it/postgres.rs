@@ -121,6 +121,16 @@ fn two_servers_on_one_database_share_rates_approvals_and_kills() {
     let (_, released) = get(&servers[0], &agent, &path).unwrap();
     assert!(released.to_string().contains("approved"), "{released}");
 
+    // Policies are files of each machine: whoever has other ones than the newest says so.
+    let differ = || get(&servers[0], "", "/readyz").unwrap().1["policies_differ"].clone();
+    assert_eq!(differ(), json!(false));
+    let more = "policies: [{ name: told, effect: notify }]\n";
+    there.write("policies/more.yaml", more);
+    post(&servers[1], &agent, SUBMIT, &other).unwrap();
+    assert_eq!(differ(), json!(true));
+    here.write("policies/more.yaml", more);
+    assert_eq!(differ(), json!(false));
+
     // The kill is set through the one server; the process runs beside the other.
     there.well(&["up"]);
     let [pid] = there.pids(["one"]);

@@ -12,6 +12,7 @@ pub mod judge;
 pub mod key;
 pub mod log;
 pub mod metrics;
+pub mod peers;
 pub mod refusal;
 pub mod registry;
 pub mod route;
@@ -160,15 +161,15 @@ impl Drop for Server {
     }
 }
 
-/// Hears of kill switches that other servers on the same database set; `None` for a store of this
-/// machine alone.
+/// Hears of kill switches and policies that other servers on the same database changed; `None` for a
+/// store of this machine alone.
 fn hear(project: &Project, lanes: &Lanes) -> Result<Option<Listener>, GovernanceError> {
     let Some(address) = Governance::server_of(project)? else { return Ok(None) };
     let lanes = lanes.clone();
     let changed = move || {
-        let sent = lanes.send(Lane::Slow, Box::new(topology::end_killed));
+        let sent = lanes.send(Lane::Slow, Box::new(peers::look));
         if let Err(desk::Crowded) = sent {
-            tracing::warn!("a kill switch was heard of and not looked at: too much waits");
+            tracing::warn!("another server changed something, and too much waits to look at it");
         }
     };
     Ok(Some(Listener::start(address, changed)))
@@ -297,7 +298,10 @@ async fn open_answer(shared: &Arc<Shared>, open: Open) -> Result<Value, Refusal>
                 key::orgs(desk.governance.store())?;
                 // The alarm's text may name files: it is shown to those who run the server.
                 let degraded = desk.policies.in_force().alarm.is_some();
-                Ok(serde_json::json!({ "status": "ready", "policies_degraded": degraded }))
+                let differ = peers::differ(desk)?;
+                Ok(serde_json::json!({
+                    "status": "ready", "policies_degraded": degraded, "policies_differ": differ,
+                }))
             })
             .await
         }

@@ -31,6 +31,10 @@ use rows::{
     Replay, Reservation, SessionTotals, TrustRow,
 };
 
+/// The kind of the fact that says by which policies the servers of one store judge; a change of it
+/// is told to all of them.
+pub const POLICIES: &str = "policies";
+
 /// What a transaction works on: the rows of one organisation.
 ///
 /// Times are wall time. Lists come in a fixed order.

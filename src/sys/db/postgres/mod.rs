@@ -48,20 +48,6 @@ const IDLE_WAIT: Duration = Duration::from_secs(10);
 /// Names the channel on which servers tell each other what changed.
 const CHANNEL: &str = "ao_changed";
 
-/// What a committed transaction changed that others should look at now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Notice {
-    Kills,
-}
-
-impl Notice {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Kills => "kills",
-        }
-    }
-}
-
 pub struct PostgresStore {
     address: Address,
     /// `None` once it is lost.
@@ -182,8 +168,8 @@ impl PostgresStore {
         }
         work(&mut tx)?;
         let after = tx.audit_tail()?;
-        if let Some(notice) = tx.notice.take() {
-            tx.tell(notice)?;
+        if tx.concerns_others {
+            tx.tell()?;
         }
         Ok((after != before).then_some(after))
     }
@@ -298,7 +284,13 @@ fn lock_of(org: &str) -> i64 {
 fn failed(act: &'static str) -> impl Fn(postgres::Error) -> DbError {
     move |cause| {
         let Some(code) = cause.code().cloned() else {
-            return DbError::Lost { act, cause };
+            let source = std::error::Error::source(&cause);
+            let io = source.is_some_and(<dyn std::error::Error>::is::<std::io::Error>);
+            return if io || cause.is_closed() {
+                DbError::Lost { act, cause }
+            } else {
+                DbError::Server { act, cause }
+            };
         };
         let waits = [
             SqlState::LOCK_NOT_AVAILABLE,

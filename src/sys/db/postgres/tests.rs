@@ -1,10 +1,11 @@
 //! What is the server's alone: lost connections, waits, several machines' heads.
 
 use chrono::DateTime;
+use serde_json::Value;
 
 use super::*;
 use crate::base::now::Mono;
-use crate::sys::db::{append, read, write};
+use crate::sys::db::{POLICIES, append, read, write};
 
 fn now() -> Now {
     Now { wall: DateTime::from_timestamp(1_790_000_000, 0).unwrap(), mono: Mono(1) }
@@ -156,7 +157,7 @@ fn a_store_signed_with_other_keys_a_newer_one_and_one_that_is_no_utf8_are_refuse
 }
 
 #[test]
-fn a_listener_hears_a_kill_when_it_is_committed_and_nothing_else() {
+fn a_listener_hears_of_kills_and_policies_when_they_are_committed_and_of_nothing_else() {
     let Some(text) = server::database() else { return };
     let mut store = open(&text);
     let (told, heard) = std::sync::mpsc::channel();
@@ -179,5 +180,9 @@ fn a_listener_hears_a_kill_when_it_is_committed_and_nothing_else() {
     heard.recv_timeout(patience).expect("the kill is heard");
     assert!(heard.try_recv().is_err(), "only what was committed is told");
     assert!(read(&mut store, "local", |tx| Ok(tx.kills()?.len())).unwrap() == 1);
+    write(&mut store, "local", now(), |tx| tx.fact_put("other", "k", &Value::Null)).unwrap();
+    write(&mut store, "local", now(), |tx| tx.fact_put(POLICIES, "k", &Value::Null)).unwrap();
+    heard.recv_timeout(patience).expect("other policies are heard of");
+    assert!(heard.try_recv().is_err(), "no other fact is told");
     drop(listener);
 }

@@ -13,7 +13,7 @@ use postgres::types::ToSql;
 use postgres::{Client, Row, Statement};
 use serde_json::Value;
 
-use super::{Notice, failed, rows};
+use super::{failed, rows};
 use crate::govern::action::Micros;
 use crate::govern::approval::State;
 use crate::govern::audit::head::Checkpoint;
@@ -22,7 +22,7 @@ use crate::sys::db::rows::{
     Action, ActionQuery, Approval, AuditQuery, Budget, Conduct, KillSwitch, NewAction, NewApproval,
     Replay, Reservation, SessionTotals, TrustRow,
 };
-use crate::sys::db::{DbError, Tx};
+use crate::sys::db::{DbError, POLICIES, Tx};
 
 /// Records fetched at once: a long log must not be held in memory as a whole.
 const AUDIT_PAGE_RECORDS: i64 = 1_000;
@@ -39,13 +39,13 @@ pub(super) struct PostgresTx<'a> {
     signer: Option<&'a SigningKey>,
     /// Read once: only this transaction can move it.
     tail: Option<Tail>,
-    /// What other servers are to be told when this commits.
-    pub notice: Option<Notice>,
+    /// Whether other servers are to be told when this commits.
+    pub concerns_others: bool,
 }
 
 impl<'a> PostgresTx<'a> {
     pub(super) fn new(link: &'a mut Link, org: &str, signer: Option<&'a SigningKey>) -> Self {
-        Self { link, org: org.to_owned(), signer, tail: None, notice: None }
+        Self { link, org: org.to_owned(), signer, tail: None, concerns_others: false }
     }
 
     pub(super) fn audit_hash(&mut self, seq: u64) -> Result<Option<Hash>, DbError> {
@@ -54,9 +54,9 @@ impl<'a> PostgresTx<'a> {
     }
 
     /// Reaches those who listen when this commits, and nobody if it does not.
-    pub(super) fn tell(&mut self, notice: Notice) -> Result<(), DbError> {
-        let text = format!("SELECT pg_notify('{}', $2 || ' ' || $1)", super::CHANNEL);
-        self.one("tell other servers", &text, &[&notice.word()], |_| Ok(())).map(drop)
+    pub(super) fn tell(&mut self) -> Result<(), DbError> {
+        let text = format!("SELECT pg_notify('{}', $1)", super::CHANNEL);
+        self.one("tell other servers", &text, &[], |_| Ok(())).map(drop)
     }
 
     fn statement(&mut self, act: &'static str, text: &str) -> Result<Statement, DbError> {
@@ -451,7 +451,9 @@ impl Tx for PostgresTx<'_> {
     fn fact_put(&mut self, kind: &str, key: &str, body: &Value) -> Result<(), DbError> {
         let text = "INSERT INTO facts (org, kind, key, body) VALUES ($1, $2, $3, $4) \
             ON CONFLICT (org, kind, key) DO UPDATE SET body = excluded.body";
-        self.run("write a fact", text, &[&kind, &key, &body.to_string()]).map(drop)
+        self.run("write a fact", text, &[&kind, &key, &body.to_string()])?;
+        self.concerns_others |= kind == POLICIES;
+        Ok(())
     }
 
     fn facts(&mut self, kind: &str) -> Result<Vec<(String, Value)>, DbError> {
@@ -544,14 +546,14 @@ impl Tx for PostgresTx<'_> {
             at_us = excluded.at_us";
         let values: [&(dyn ToSql + Sync); 4] = [&kill.target, &kill.by, &kill.why, &us(kill.at)];
         self.run("set a kill switch", text, &values)?;
-        self.notice = Some(Notice::Kills);
+        self.concerns_others = true;
         Ok(())
     }
 
     fn kill_lift(&mut self, target: &str) -> Result<bool, DbError> {
         let text = "DELETE FROM kills WHERE org = $1 AND target = $2";
         let lifted = self.run("lift a kill switch", text, &[&target])? > 0;
-        self.notice = self.notice.or(lifted.then_some(Notice::Kills));
+        self.concerns_others |= lifted;
         Ok(lifted)
     }
 }
@@ -569,7 +571,8 @@ mod tests {
                 let inserts =
                     text.starts_with("INSERT") && text.contains("(org, ") && text.contains("($1, ");
                 let filters = text.contains("WHERE org = $1") || text.contains("WHERE {filter} ");
-                assert!(inserts || filters, "{text}");
+                let tells = text.starts_with("SELECT pg_notify(");
+                assert!(inserts || filters || tells, "{text}");
                 statements += 1;
             }
         }
