@@ -7,6 +7,7 @@ pub mod file;
 pub mod git;
 pub mod load;
 pub mod lock;
+pub mod memory;
 pub mod place;
 pub mod pressure;
 pub mod process;
