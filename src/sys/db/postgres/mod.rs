@@ -23,13 +23,14 @@ pub(crate) mod server;
 mod tests;
 mod tx;
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use postgres::error::SqlState;
-use postgres::{Client, NoTls};
+use postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
 
 use super::heads::Heads;
 use super::{DbError, Store, Tx as _, Work, append};
@@ -231,7 +232,8 @@ fn connect(address: &Address) -> Result<Client, DbError> {
     Ok(client)
 }
 
-/// Makes the tables where they are missing; one process at a time.
+/// Whether the database suits, and today's tables, made where they are missing. Two round trips
+/// where all is well: each hook pays for them.
 fn prepare(
     address: &Address,
     client: &mut Client,
@@ -239,32 +241,59 @@ fn prepare(
     now: DateTime<Utc>,
 ) -> Result<(), DbError> {
     let act = "look at the tables";
-    let encoding: String =
-        client.query_one("SHOW server_encoding", &[]).map_err(failed(act))?.get(0);
-    if encoding != "UTF8" {
+    let facts = format!(
+        "SELECT current_setting('server_encoding'), current_setting('fsync'), ({})",
+        schema::THERE
+    );
+    let facts = first_row(client.simple_query(&facts).map_err(failed(act))?);
+    let fact = |column: usize| facts.as_ref().and_then(|row| row.get(column)).unwrap_or_default();
+    if fact(0) != "UTF8" {
+        let encoding = fact(0).to_owned();
         return Err(DbError::Encoding { address: address.shown.clone(), encoding });
     }
-    let fsync: String = client.query_one("SHOW fsync", &[]).map_err(failed(act))?.get(0);
-    if fsync != "on" {
+    if fact(1) != "on" {
         tracing::warn!("the database server has fsync off: a power cut may undo what was decided");
     }
-    let mut tx = client.transaction().map_err(failed(act))?;
-    let lock = format!("SELECT pg_advisory_xact_lock({})", lock_of("\0schema"));
-    let mut found = schema::version(&mut tx).map_err(failed(act))?;
     let known = schema::VERSION;
-    if found < known {
-        tx.batch_execute(&lock).map_err(failed(act))?;
-        // Another process may have been first.
-        found = schema::version(&mut tx).map_err(failed(act))?;
+    let mut found = 0;
+    if fact(2) == "t" {
+        let row = first_row(client.simple_query(schema::NEWEST).map_err(failed(act))?);
+        let text = row.as_ref().and_then(|row| row.get(0)).unwrap_or_default();
+        let number = text.parse();
+        found = number.map_err(|_| DbError::Damaged { what: format!("a version `{text}`") })?;
     }
+    let newer = |found| DbError::Newer { path: PathBuf::from(&address.shown), found, known };
+    match found.cmp(&known) {
+        Ordering::Greater => return Err(newer(found)),
+        Ordering::Equal => return Ok(()),
+        Ordering::Less => {}
+    }
+    let act = "make the tables";
+    let mut tx = client.transaction().map_err(failed(act))?;
+    // One process at a time; a step over a long log may take its time.
+    let lock = format!(
+        "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; \
+         SELECT pg_advisory_xact_lock({})",
+        lock_of("\0schema")
+    );
+    tx.batch_execute(&lock).map_err(failed(act))?;
+    // Another process may have been first.
+    let found = schema::version(&mut tx).map_err(failed(act))?;
     if found > known {
-        return Err(DbError::Newer { path: PathBuf::from(&address.shown), found, known });
+        return Err(newer(found));
     }
     if found < known {
         let at = now.to_rfc3339_opts(SecondsFormat::Secs, true);
-        schema::migrate(&mut tx, found, &at, audit_key).map_err(failed("make the tables"))?;
+        schema::migrate(&mut tx, found, &at, audit_key).map_err(failed(act))?;
     }
-    tx.commit().map_err(failed("make the tables"))
+    tx.commit().map_err(failed(act))
+}
+
+fn first_row(messages: Vec<SimpleQueryMessage>) -> Option<SimpleQueryRow> {
+    messages.into_iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        SimpleQueryMessage::CommandComplete(_) | _ => None,
+    })
 }
 
 /// The database's name, and the key its log is signed with.

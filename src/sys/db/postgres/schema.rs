@@ -90,16 +90,19 @@ CREATE TABLE kills (
 /// The schema this program writes.
 pub(super) const VERSION: i64 = 1;
 
+/// Whether there are tables of ours. Not by `to_regclass`: what that remembers of a table that is not
+/// there outlives a wait for a lock.
+pub(super) const THERE: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables \
+    WHERE schemaname = current_schema() AND tablename = 'schema_version')";
+pub(super) const NEWEST: &str = "SELECT coalesce(max(version), 0) FROM schema_version";
+
 /// The schema of a database; 0 for an empty one.
 pub(super) fn version(tx: &mut Transaction<'_>) -> Result<i64, postgres::Error> {
-    // Not by `to_regclass`: what that remembers of a table that is not there outlives a wait for a lock.
-    let text = "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables \
-                WHERE schemaname = current_schema() AND tablename = 'schema_version')";
-    let there: bool = tx.query_one(text, &[])?.get(0);
+    let there: bool = tx.query_one(THERE, &[])?.get(0);
     if !there {
         return Ok(0);
     }
-    Ok(tx.query_one("SELECT coalesce(max(version), 0) FROM schema_version", &[])?.get(0))
+    Ok(tx.query_one(NEWEST, &[])?.get(0))
 }
 
 /// Makes the missing steps; the caller holds the lock on the whole store. `at`: RFC 3339.
