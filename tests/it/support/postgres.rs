@@ -1,4 +1,4 @@
-//! Debian's `PostgreSQL` for tests: one server a test process, on a private socket, `fsync` on.
+//! A `PostgreSQL` for tests: one server a test process, on a private socket, `fsync` on.
 //!
 //! It runs as another user where the tests run as root, because it refuses to be root. A shell that
 //! waits for the end of the test process takes it down and removes its folder, so nothing is left even
@@ -40,8 +40,12 @@ pub(crate) fn database() -> Option<String> {
     shared().map(Postgres::database)
 }
 
-/// The newest that is installed, as Debian lays it out.
+/// The newest that is installed as Debian lays it out, else what `PATH` has.
 fn programs() -> Option<PathBuf> {
+    debians().or_else(|| which::which("initdb").ok()?.parent().map(Path::to_owned))
+}
+
+fn debians() -> Option<PathBuf> {
     let entries = std::fs::read_dir("/usr/lib/postgresql").ok()?;
     let number = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
     let mut found: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
