@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs every test. Needs a Debian-like machine or macOS with Homebrew; installs tmux and git when they are
-# missing and says so. Quiet when all is well: cargo's words go to target/test.log. The last line counts.
+# Runs every test. Needs a Debian-like machine or macOS with Homebrew; installs tmux, git and (Debian only)
+# PostgreSQL when they are missing and says so. Quiet when all is well: cargo's words go to target/test.log. The last line counts.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
 . ./.ci/ground.sh
@@ -8,6 +8,13 @@ cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
 need tmux tmux
 need git git
 need_cargo
+# For the tests of a store on a database server. Debian keeps its programs out of PATH; RUNLEVEL=1 keeps it from
+# starting a service, as the tests start a server of their own.
+if command -v apt-get >/dev/null 2>&1 && { [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null 2>&1; }; then
+    PATH=$PATH:$(printf '%s:' /usr/lib/postgresql/*/bin) RUNLEVEL=1 need initdb postgresql
+elif ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
+    say "PostgreSQL is missing: its tests are skipped (with apt-get: postgresql)"
+fi
 
 mkdir -p target
 log=$PWD/target/test.log

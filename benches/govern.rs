@@ -1,14 +1,18 @@
-//! Governance on `SQLite`, whole: deciding durably, and proving a long log.
+//! Governance whole, on `SQLite` and on `PostgreSQL`: deciding durably, and proving a long log.
 //!
 //! Left out: the start of a hook's process, which `fleet.rs` style figures belong to. Each process
 //! opens the store anew for every call, as a hook does; another connection stays open beside them,
-//! as the watchdog's does.
+//! as the watchdog's does. The `PostgreSQL` part starts Debian's server, `fsync` on, on a private
+//! socket; it is left out where that is not installed.
 //!
 //! `cargo bench --bench govern`; `AO_BENCH_RECORDS` sets the length of the log (1,000,000).
 
 #![expect(clippy::disallowed_methods, reason = "a bench measures real time and starts programs")]
 #![expect(clippy::print_stdout, reason = "the table is the bench's output")]
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
+
+#[path = "../tests/it/support/postgres.rs"]
+mod postgres;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -22,10 +26,11 @@ use ao::govern::verdict::{Effect, Said, Step, Verdict};
 use ao::run::governance::audit;
 use ao::run::governance::operator::Operator;
 use ao::run::governance::submit::{BudgetWindow, Needs, RateWindow, Submission, submit};
+use ao::run::governance::{Governance, Place};
 use ao::sys::clock;
 use ao::sys::db::heads::Heads;
 use ao::sys::db::sqlite::SqliteStore;
-use ao::sys::db::{append, write};
+use ao::sys::db::{Store, append, write};
 
 const ORG: &str = "local";
 const CALLS: usize = 1_000;
@@ -45,6 +50,7 @@ fn main() {
     one_process(dir.path());
     ten_processes(dir.path());
     drop(kept);
+    server(dir.path());
     let long = tempfile::Builder::new().prefix("ao-bench-").tempdir_in("target").unwrap();
     long_log(long.path());
 }
@@ -57,10 +63,10 @@ fn open(dir: &Path) -> SqliteStore {
 }
 
 /// One decision with what a usual one carries; how long until it was on the disk.
-fn decide(store: &mut SqliteStore, agent: &str, number: usize) -> Duration {
+fn decide(store: &mut dyn Store, org: &str, agent: &str, number: usize) -> Duration {
     let now = clock::now();
     let ask = Ask {
-        org: ORG.into(),
+        org: org.into(),
         agent: agent.into(),
         action_type: "shell.run".into(),
         resource: format!("cargo test --lib module_{number}"),
@@ -103,11 +109,11 @@ fn verdict() -> Verdict {
 
 fn one_process(dir: &Path) {
     let mut store = open(dir);
-    let times = (0..CALLS).map(|number| decide(&mut store, "one", number)).collect();
+    let times = (0..CALLS).map(|number| decide(&mut store, ORG, "one", number)).collect();
     show("submit, one process, store kept open", times);
     let times = (0..CALLS).map(|number| {
         let begun = Instant::now();
-        decide(&mut open(dir), "anew", number);
+        decide(&mut open(dir), ORG, "anew", number);
         begun.elapsed()
     });
     show("submit, one process, store opened each time", times.collect());
@@ -135,11 +141,47 @@ fn ten_processes(dir: &Path) {
 fn many(dir: &Path, agent: &str) {
     for number in 0..100 {
         let begun = Instant::now();
-        decide(&mut open(dir), agent, number);
+        decide(&mut open(dir), ORG, agent, number);
         let took = begun.elapsed();
         println!("{}", took.as_micros());
         std::thread::sleep(EVERY.saturating_sub(took));
     }
+}
+
+/// The same on a database server: one connection, then several organisations side by side.
+fn server(dir: &Path) {
+    let Some(address) = postgres::database() else { return };
+    let operator = dir.join("operator");
+    let open = || {
+        Governance::open_at(Place::Server(address.clone()), &operator, clock::now()).unwrap().store
+    };
+    let mut store = open();
+    let times = (0..CALLS).map(|number| decide(&mut *store, ORG, "one", number)).collect();
+    show("PostgreSQL: submit, connection kept", times);
+    let times = (0..CALLS / 10).map(|number| {
+        let begun = Instant::now();
+        decide(&mut *open(), ORG, "anew", number);
+        begun.elapsed()
+    });
+    show("PostgreSQL: submit, connected each time", times.collect());
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for number in 0..PROCESSES {
+            let open = &open;
+            scope.spawn(move || {
+                let (mut store, org) = (open(), format!("org-{number}"));
+                for number in 0..CALLS {
+                    decide(&mut *store, &org, "one", number);
+                }
+            });
+        }
+    });
+    let decisions = u32::try_from(PROCESSES * CALLS).unwrap();
+    let each = begun.elapsed() / decisions;
+    println!(
+        "PostgreSQL: {PROCESSES} organisations at once: {:.0} decisions/s",
+        1.0 / each.as_secs_f64()
+    );
 }
 
 fn long_log(dir: &Path) {

@@ -13,6 +13,7 @@ use ao::sys::lock;
 use ao::sys::process::Call;
 
 use crate::support::fleet::{Fleet, kill};
+use crate::support::postgres;
 
 const VERSIONS: [&str; 4] = ["2.7.1", "2.5.2", "2.3.0", "2.1.1"];
 /// Of what the client needs; it names lower bounds only.
@@ -21,13 +22,13 @@ const INSTALL_WITHIN: Duration = Duration::from_secs(300);
 const RUN_WITHIN: Duration = Duration::from_secs(120);
 
 /// A server of the fleet's project; it ends when this is dropped.
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Serving {
-    fn begin(fleet: &Fleet) -> Self {
+    pub(crate) fn begin(fleet: &Fleet) -> Self {
         let mut child = fleet.spawn(&["serve", "--json", "--listen", "127.0.0.1:0"]);
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -59,8 +60,18 @@ fn key(fleet: &Fleet, arguments: &[&str]) -> String {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a skipped test must not look like one that ran")]
 fn the_published_client_works_unmodified() {
+    the_client_works("", &VERSIONS);
+}
+
+#[test]
+fn the_published_client_works_unmodified_with_a_database_server() {
+    let Some(database) = postgres::database() else { return };
+    the_client_works(&format!("store = \"{database}\"\n"), &VERSIONS[..1]);
+}
+
+#[expect(clippy::print_stderr, reason = "a skipped test must not look like one that ran")]
+fn the_client_works(store: &str, versions: &[&str]) {
     let folder = match folder() {
         Ok(folder) => folder,
         Err(why) => {
@@ -68,14 +79,14 @@ fn the_published_client_works_unmodified() {
             return;
         }
     };
-    let fleet = Fleet::new("[governance]\napproval_timeout = 4\n");
+    let fleet = Fleet::new(&format!("[governance]\napproval_timeout = 4\n{store}"));
     fleet.well(&["org", "trust", "local", "L3"]);
     fleet.well(&["org", "create", "acme", "--trust", "L3"]);
     let (own, admin) = (key(&fleet, &[]), key(&fleet, &["--scope", "admin"]));
     let foreign = key(&fleet, &["--org", "acme"]);
     let serving = Serving::begin(&fleet);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/client.py");
-    for version in VERSIONS {
+    for &version in versions {
         let output = Call::new(folder.join("venv/bin/python"))
             .arg(&script)
             .args([&serving.url, &own, &foreign, &admin])

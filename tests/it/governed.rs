@@ -142,7 +142,7 @@ fn an_answer_that_nobody_can_take_whole_is_a_denial_by_exit_code() {
 #[test]
 fn a_store_that_is_locked_replaced_or_gone_denies() {
     let place = Place::new("L4", "0s");
-    let database = place.governed().database;
+    let database = PathBuf::from(place.governed().database);
     let whole = std::fs::read(&database).unwrap();
     {
         let locker = rusqlite::Connection::open(&database).unwrap();
@@ -162,7 +162,7 @@ fn a_store_that_is_locked_replaced_or_gone_denies() {
     denied(&place.ask(&read()));
     let other = Place::new("L4", "0s");
     parts();
-    std::fs::copy(other.governed().database, &database).unwrap();
+    std::fs::copy(PathBuf::from(other.governed().database), &database).unwrap();
     denied(&place.ask(&read()));
     parts();
     std::fs::write(&database, "no database").unwrap();

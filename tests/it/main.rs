@@ -22,6 +22,7 @@ mod layers;
 mod limit_day;
 mod loop_e2e;
 mod policies;
+mod postgres;
 mod queue;
 mod real;
 mod schemas;

@@ -59,7 +59,18 @@ impl Resolver<'_> {
             );
         }
         match text.split_once("://") {
-            Some(("postgres" | "postgresql", _)) => StorePlace::Postgres(text.to_owned()),
+            Some(("postgres" | "postgresql", rest)) => {
+                if holds_password(rest) {
+                    self.problems.push(
+                        // Its line is not shown: it would carry the password into logs.
+                        Diagnostic::warning("agents can read the password in `store` of this file")
+                            .hint(
+                                "put it into `postgres.password` in the operator's folder, mode 0600",
+                            ),
+                    );
+                }
+                StorePlace::Postgres(text.to_owned())
+            }
             Some(_) => {
                 self.problems.push(
                     Diagnostic::error("`store` is neither a file nor a PostgreSQL address")
@@ -203,4 +214,12 @@ impl Resolver<'_> {
             permissions: list(&section.permissions),
         }
     }
+}
+
+/// Whether an address, behind its scheme, carries a password.
+fn holds_password(rest: &str) -> bool {
+    let (front, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let user = front.rsplit_once('@').map(|(user, _)| user);
+    user.is_some_and(|user| user.contains(':'))
+        || query.split('&').any(|it| it.starts_with("password="))
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use super::{Governance, GovernanceError, LOCAL_ORG};
+use super::{Governance, GovernanceError, LOCAL_ORG, Place};
 use crate::base::name::SessionName;
 use crate::base::now::Now;
 use crate::config::governance::{BudgetWindow, DepthRule};
@@ -37,7 +37,7 @@ pub struct Governed {
     /// As rules name it in `scope.projects`.
     pub project: String,
     pub state: PathBuf,
-    pub database: PathBuf,
+    pub database: Place,
     /// The folder of the keys.
     pub operator: PathBuf,
     pub policies: PathBuf,
@@ -142,7 +142,7 @@ impl Governed {
             agent: agent.name.to_string(),
             org: LOCAL_ORG.to_owned(),
             project: project_name(config),
-            database: Governance::database_of(config, &state),
+            database: Governance::place_of(config, &state),
             state,
             operator: operator.to_owned(),
             policies: governance.policies.clone(),

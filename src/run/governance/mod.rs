@@ -31,6 +31,7 @@ use crate::config::Config;
 use crate::config::governance::StorePlace;
 use crate::sys::clock;
 use crate::sys::db::heads::Heads;
+use crate::sys::db::postgres::{Address, PostgresStore};
 use crate::sys::db::sqlite::SqliteStore;
 use crate::sys::db::{DbError, Store};
 use operator::{Operator, OperatorError};
@@ -41,15 +42,62 @@ pub const LOCAL_ORG: &str = "local";
 /// `state/governance.json`: where the keys are. Agents start with a short environment, so their hooks
 /// would look elsewhere than the person who ran `ao up`.
 #[derive(Debug, Serialize, Deserialize)]
-struct Place {
+struct Keys {
     version: u32,
     operator: PathBuf,
+}
+
+/// Where a store is. Written down as one text, which is a path or an address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "PathBuf", into = "PathBuf")]
+pub enum Place {
+    File(PathBuf),
+    /// A `postgres://` address.
+    Server(String),
+}
+
+impl From<PathBuf> for Place {
+    fn from(text: PathBuf) -> Self {
+        match text.to_str() {
+            Some(address) if address.starts_with("postgres") && address.contains("://") => {
+                Self::Server(address.to_owned())
+            }
+            Some(_) | None => Self::File(text),
+        }
+    }
+}
+
+impl From<Place> for PathBuf {
+    fn from(place: Place) -> Self {
+        match place {
+            Place::File(path) => path,
+            Place::Server(address) => address.into(),
+        }
+    }
+}
+
+impl From<&Path> for Place {
+    fn from(path: &Path) -> Self {
+        Self::File(path.to_owned())
+    }
+}
+
+impl From<&PathBuf> for Place {
+    fn from(path: &PathBuf) -> Self {
+        Self::File(path.clone())
+    }
+}
+
+impl From<&Self> for Place {
+    fn from(place: &Self) -> Self {
+        place.clone()
+    }
 }
 
 /// One project's governance.
 #[derive(Debug)]
 pub struct Governance {
-    pub store: SqliteStore,
+    pub store: Box<dyn Store + Send>,
     pub operator: Operator,
     pub org: String,
 }
@@ -62,8 +110,6 @@ pub enum GovernanceError {
     Db(#[from] DbError),
     #[error("cannot note where the operator's keys are")]
     Place(#[source] store::StoreError),
-    #[error("a store on a server is not built yet; name a file in `[governance] store`")]
-    Server,
     #[error("the correlation id `{id}` was used for another act")]
     CorrelationReused { id: String },
     #[error("there is no act {id}")]
@@ -82,20 +128,32 @@ pub enum GovernanceError {
 }
 
 impl Governance {
-    /// Whether this project has a store already; without one nothing was ever governed here.
+    /// Whether this project has a store already; without one nothing was ever governed here. A store
+    /// on a server counts as there: only it knows.
     pub fn exists(project: &Project) -> bool {
-        Self::database(project).exists()
+        match Self::place_of(&project.config, &project.store.state()) {
+            Place::File(path) => path.exists(),
+            Place::Server(_) => true,
+        }
     }
 
-    fn database(project: &Project) -> PathBuf {
-        Self::database_of(&project.config, &project.store.state())
-    }
-
-    /// The file of a project's store.
-    pub fn database_of(config: &Config, state: &Path) -> PathBuf {
+    /// Where a project's store is.
+    pub fn place_of(config: &Config, state: &Path) -> Place {
         match &config.governance.store {
-            StorePlace::File(path) => path.clone(),
-            StorePlace::Default | StorePlace::Postgres(_) => state.join("ao.db"),
+            StorePlace::File(path) => Place::File(path.clone()),
+            StorePlace::Default => Place::File(state.join("ao.db")),
+            StorePlace::Postgres(address) => Place::Server(address.clone()),
+        }
+    }
+
+    /// The server of a project's store; `None` for a file.
+    pub fn server_of(project: &Project) -> Result<Option<Address>, GovernanceError> {
+        match Self::place_of(&project.config, &project.store.state()) {
+            Place::File(_) => Ok(None),
+            Place::Server(address) => {
+                let operator = operator_of(&project.config, &project.store.state(), clock::now())?;
+                Ok(Some(server_address(&address, &operator)?))
+            }
         }
     }
 
@@ -107,39 +165,65 @@ impl Governance {
     /// The same by the state folder.
     pub fn open_for(config: &Config, state: &Path) -> Result<Self, GovernanceError> {
         let now = clock::now();
-        if let StorePlace::Postgres(_) = config.governance.store {
-            return Err(GovernanceError::Server);
-        }
-        let file = state.join("governance.json");
-        let known: store::Loaded<Place> = store::read(&file, now);
-        let operator = if let Some(folder) = &config.governance.operator {
-            folder.clone()
-        } else if let Some(place) = known.value {
-            place.operator
-        } else {
-            let folder = operator::folder()?;
-            let place = Place { version: 1, operator: folder.clone() };
-            store::replace(&file, &place).map_err(GovernanceError::Place)?;
-            folder
-        };
-        Self::open_at(&Self::database_of(config, state), &operator, now)
+        let operator = operator_of(config, state, now)?;
+        Self::open_at(Self::place_of(config, state), operator.folder(), now)
     }
 
-    /// The same by the file of the store and the folder of the keys.
-    pub fn open_at(database: &Path, operator: &Path, now: Now) -> Result<Self, GovernanceError> {
+    /// The same by the place of the store and the folder of the keys.
+    pub fn open_at(
+        place: impl Into<Place>,
+        operator: &Path,
+        now: Now,
+    ) -> Result<Self, GovernanceError> {
         let operator = Operator::open(operator.to_owned())?;
-        let folder = database.parent().and_then(|folder| folder.canonicalize().ok());
-        let path = match (folder, database.file_name()) {
-            (Some(folder), Some(name)) => folder.join(name),
-            (Some(_), None) | (None, _) => database.to_owned(),
+        let (folder, key) = (operator.heads(), operator.audit_key()?);
+        let store: Box<dyn Store + Send> = match place.into() {
+            Place::File(database) => {
+                let path = settled(&database);
+                let heads = Heads::new(&folder, &path, key).map_err(DbError::from)?;
+                Box::new(SqliteStore::open(&path, Some(heads), now.wall)?)
+            }
+            Place::Server(address) => {
+                let address = server_address(&address, &operator)?;
+                let heads =
+                    Heads::of_shared(&folder, &address.shown, key).map_err(DbError::from)?;
+                Box::new(PostgresStore::open(&address, Some(heads), now.wall)?)
+            }
         };
-        let heads =
-            Heads::new(&operator.heads(), &path, operator.audit_key()?).map_err(DbError::from)?;
-        let store = SqliteStore::open(&path, Some(heads), now.wall)?;
         Ok(Self { store, operator, org: LOCAL_ORG.to_owned() })
     }
 
     pub fn store(&mut self) -> &mut dyn Store {
-        &mut self.store
+        &mut *self.store
+    }
+}
+
+/// The operator's folder of a project; the first look notes where it is.
+fn operator_of(config: &Config, state: &Path, now: Now) -> Result<Operator, GovernanceError> {
+    if let Some(folder) = &config.governance.operator {
+        return Ok(Operator::open(folder.clone())?);
+    }
+    let file = state.join("governance.json");
+    let known: store::Loaded<Keys> = store::read(&file, now);
+    if let Some(place) = known.value {
+        return Ok(Operator::open(place.operator)?);
+    }
+    let folder = operator::folder()?;
+    let place = Keys { version: 1, operator: folder.clone() };
+    store::replace(&file, &place).map_err(GovernanceError::Place)?;
+    Ok(Operator::open(folder)?)
+}
+
+/// The password may stand in a file beside the operator's keys, out of the config that agents read.
+fn server_address(text: &str, operator: &Operator) -> Result<Address, DbError> {
+    Ok(Address::read(text, &operator.folder().join("postgres.password"))?)
+}
+
+/// The file by its folder's real path, whether or not it is there yet.
+fn settled(database: &Path) -> PathBuf {
+    let folder = database.parent().and_then(|folder| folder.canonicalize().ok());
+    match (folder, database.file_name()) {
+        (Some(folder), Some(name)) => folder.join(name),
+        (Some(_), None) | (None, _) => database.to_owned(),
     }
 }

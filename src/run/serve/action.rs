@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::desk::{self, Call, Desk};
 use super::judge::Court;
+use super::peers;
 use super::refusal::Refusal;
 use super::{registry, topology};
 use crate::govern::action::{Ask, DEPTH_MAX, Micros};
@@ -93,6 +94,7 @@ fn decide(desk: &mut Desk, call: &Call, ask: Ask, keep: Keep) -> Result<Value, R
     let org = desk.org(call)?;
     if desk.policies.refresh() {
         tracing::info!(alarm = desk.policies.in_force().alarm, "the policies were read again");
+        peers::announce(desk, call.now)?;
     }
     let operator = desk.governance.operator.decision_public().map_err(|error| {
         tracing::error!(error = crate::base::chain::text(&error), "no operator key can be read");

@@ -19,7 +19,7 @@ use crate::base::now::Now;
 use crate::govern::bounds::Bounds;
 use crate::govern::classes::Table;
 use crate::govern::policy::Known;
-use crate::run::governance::{Governance, GovernanceError};
+use crate::run::governance::{Governance, GovernanceError, Place};
 use crate::run::policies::{Source, Watched};
 use crate::run::project::Project;
 use crate::sys::db::{self, DbError, Tx};
@@ -150,7 +150,9 @@ fn bounds(project: &Project, governance: &Governance) -> Bounds {
     let (config, state) = (&project.config, project.store.state());
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let mut protected = vec![real(&config.file), real(&config.governance.policies), real(&state)];
-    protected.push(real(&Governance::database_of(config, &state)));
+    if let Place::File(path) = Governance::place_of(config, &state) {
+        protected.push(real(&path));
+    }
     protected.extend(config.governance.classes.as_deref().map(real));
     Bounds {
         project: Some(real(&config.project_dir)),
@@ -195,7 +197,7 @@ pub type Job = Box<dyn FnOnce(&mut Desk) + Send>;
 pub struct Crowded;
 
 /// The three threads.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Lanes {
     queues: [SyncSender<Job>; 3],
 }

@@ -18,7 +18,7 @@ use crate::run::governance::LOCAL_ORG;
 use crate::sys::db::{self, DbError, Store, Tx};
 
 /// Where keys and organisations lie; not a name that [`is_org_name`] accepts.
-const REGISTER: &str = "@server";
+pub(super) const REGISTER: &str = "@server";
 const KEY: &str = "api_key";
 const ORG: &str = "org";
 /// Separates the digests of keys from all other uses of the hash.

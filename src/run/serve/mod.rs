@@ -3,7 +3,7 @@
 //! One place takes the key from a request and says whose it is ([`key::authenticate`], called only
 //! here); everything behind it knows one organisation. Answers are JSON, refusals one sentence.
 //! It listens on loopback only: there is no TLS here, so whoever wants to be reached from elsewhere
-//! puts a proxy that has it in front. Left out: `PostgreSQL`, JWT, webhooks, request signatures.
+//! puts a proxy that has it in front. Left out: JWT, webhooks, request signatures.
 
 pub mod action;
 pub mod desk;
@@ -12,6 +12,7 @@ pub mod judge;
 pub mod key;
 pub mod log;
 pub mod metrics;
+pub mod peers;
 pub mod refusal;
 pub mod registry;
 pub mod route;
@@ -40,9 +41,10 @@ use self::metrics::Metrics;
 use self::refusal::Refusal;
 use self::route::{Answer, Open, ROUTES, Route, Verb};
 use crate::govern::classes::{ClassesError, Table};
-use crate::run::governance::GovernanceError;
+use crate::run::governance::{Governance, GovernanceError};
 use crate::run::project::Project;
 use crate::sys::clock;
+use crate::sys::db::postgres::Listener;
 
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// A body that takes longer is given up.
@@ -83,6 +85,8 @@ struct Shared {
 pub struct Server {
     address: SocketAddr,
     end: Option<tokio::sync::oneshot::Sender<()>>,
+    /// Where the store is shared with other servers.
+    listener: Option<Listener>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -100,6 +104,7 @@ impl Server {
             None => Table::shipped().clone(),
         };
         let (project, table) = (Arc::new(project), Arc::new(table));
+        let shared_project = Arc::clone(&project);
         let mut secret = [0; 32];
         let random = std::fs::File::open("/dev/urandom");
         random.and_then(|mut file| file.read_exact(&mut secret)).map_err(ServeError::Start)?;
@@ -114,6 +119,7 @@ impl Server {
             .build()
             .map_err(ServeError::Start)?;
         let (end, ended) = tokio::sync::oneshot::channel();
+        let heard = hear(&shared_project, &lanes)?;
         let shared = Arc::new(Shared { lanes, metrics: Metrics::default() });
         threads.insert(
             0,
@@ -124,7 +130,7 @@ impl Server {
                 runtime.shutdown_background();
             }),
         );
-        Ok(Self { address, end: Some(end), threads })
+        Ok(Self { address, end: Some(end), listener: heard, threads })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -141,6 +147,8 @@ impl Server {
             // A server that ended by itself needs no telling.
             let _ = end.send(());
         }
+        // It holds a way into the lanes, which end when nobody does.
+        self.listener = None;
         for thread in self.threads.drain(..) {
             drop(thread.join());
         }
@@ -151,6 +159,20 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.finish();
     }
+}
+
+/// Hears of kill switches and policies that other servers on the same database changed; `None` for a
+/// store of this machine alone.
+fn hear(project: &Project, lanes: &Lanes) -> Result<Option<Listener>, GovernanceError> {
+    let Some(address) = Governance::server_of(project)? else { return Ok(None) };
+    let lanes = lanes.clone();
+    let changed = move || {
+        let sent = lanes.send(Lane::Slow, Box::new(peers::look));
+        if let Err(desk::Crowded) = sent {
+            tracing::warn!("another server changed something, and too much waits to look at it");
+        }
+    };
+    Ok(Some(Listener::start(address, changed)))
 }
 
 async fn run(
@@ -276,7 +298,10 @@ async fn open_answer(shared: &Arc<Shared>, open: Open) -> Result<Value, Refusal>
                 key::orgs(desk.governance.store())?;
                 // The alarm's text may name files: it is shown to those who run the server.
                 let degraded = desk.policies.in_force().alarm.is_some();
-                Ok(serde_json::json!({ "status": "ready", "policies_degraded": degraded }))
+                let differ = peers::differ(desk)?;
+                Ok(serde_json::json!({
+                    "status": "ready", "policies_degraded": degraded, "policies_differ": differ,
+                }))
             })
             .await
         }

@@ -10,7 +10,25 @@ use super::*;
 use crate::govern::trust::Level;
 use crate::run::governance::decide::Answer as Decision;
 use crate::run::governance::{Governance, LOCAL_ORG};
+use crate::sys::db::postgres::server;
 use crate::sys::load;
+
+std::thread_local! {
+    /// Where the rigs of this thread keep their store; `None`: in a file.
+    static DATABASE: std::cell::RefCell<Option<String>> = const { std::cell::RefCell::new(None) };
+}
+
+/// What holds whichever store is behind the server: every test of this file but the last.
+const PROMISES: [fn(); 8] = [
+    what_is_foreign_and_what_is_absent_get_the_same_bytes_on_every_endpoint,
+    a_refused_lineage_leaves_an_audit_record_and_no_act,
+    a_held_act_is_released_once_by_a_person_and_by_no_key,
+    a_repeated_request_is_answered_as_the_first_and_another_under_its_name_is_refused,
+    requests_without_a_good_key_scope_or_body_are_refused,
+    a_key_of_one_agent_speaks_for_no_other,
+    a_cascade_is_previewed_then_blocks_all_below_at_once,
+    a_server_that_ends_answers_what_it_accepted,
+];
 
 /// A server with an organisation beside the local one, and a key of each scope for both.
 struct Rig {
@@ -45,9 +63,11 @@ impl Rig {
         let root = tempfile::tempdir().unwrap();
         let path = |name: &str| root.path().join(name);
         let operator = path("operator").display().to_string();
+        let store = DATABASE.with_borrow(|it| it.as_ref().map(|it| format!("store = \"{it}\"\n")));
+        let store = store.unwrap_or_default();
         let text = format!(
             "[defaults]\nsession_prefix = \"t-\"\nlog_dir = \"s\"\nbackend = \"demo\"\n\
-             [governance]\noperator = \"{operator}\"\n{more}\n"
+             [governance]\noperator = \"{operator}\"\n{store}{more}\n"
         );
         std::fs::write(path("agents.toml"), text).unwrap();
         let config = load::load(Some(&path("agents.toml"))).unwrap();
@@ -396,4 +416,15 @@ fn a_server_that_ends_answers_what_it_accepted() {
     let mut governance = Governance::open(&project).unwrap();
     let kept = crate::sys::db::read(governance.store(), LOCAL_ORG, |tx| tx.action(2)).unwrap();
     assert_eq!(kept.unwrap().new.ask.resource, "last words");
+}
+
+#[test]
+fn all_of_this_holds_on_a_database_server_too() {
+    let source = include_str!("tests.rs");
+    assert_eq!(source.matches("\n#[test]\n").count(), PROMISES.len() + 1, "a test is not listed");
+    for promise in PROMISES {
+        let Some(database) = server::database() else { return };
+        DATABASE.set(Some(database));
+        promise();
+    }
 }

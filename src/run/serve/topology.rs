@@ -235,6 +235,32 @@ fn units(desk: &Desk, call: &Call) -> BTreeSet<UnitName> {
     if call.caller.org == LOCAL_ORG { kill::agents(&desk.project) } else { BTreeSet::new() }
 }
 
+/// Ends what runs on this machine and was killed from another one.
+pub fn end_killed(desk: &mut Desk) {
+    let kills = match desk.governance.kills() {
+        Ok(kills) => kills,
+        Err(error) => {
+            let error = crate::base::chain::text(&error);
+            tracing::error!(error, "nobody knows whether an agent was killed elsewhere");
+            return;
+        }
+    };
+    if kills.is_empty() {
+        return;
+    }
+    let mut here = kill::agents(&desk.project);
+    here.retain(|unit| kills.iter().any(|kill| kill.covers(unit.as_str())));
+    let running = kill::would_end(&desk.project, &here);
+    here.retain(|unit| running.get(unit).is_some_and(|roots| !roots.is_empty()));
+    if here.is_empty() {
+        return;
+    }
+    for ended in kill::end(&desk.project, &here) {
+        let (agent, failed) = (ended.unit.to_string(), ended.failed.unwrap_or_default());
+        tracing::info!(agent, ended.processes, failed, "killed from elsewhere, ended here");
+    }
+}
+
 fn block(
     desk: &mut Desk,
     call: &Call,

@@ -3,6 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::memory::MemoryStore;
+use super::postgres::{Address, PostgresStore, server};
 use super::rows::{
     Action, ActionQuery, AuditQuery, Conduct, KillSwitch, NewAction, NewApproval, Replay,
     Reservation, SessionTotals, Status, TrustRow,
@@ -31,6 +32,10 @@ fn on_each(promise: fn(&mut dyn Store)) {
     promise(&mut MemoryStore::default());
     let dir = tempfile::tempdir().unwrap();
     promise(&mut SqliteStore::open(&dir.path().join("ao.db"), None, now().wall).unwrap());
+    if let Some(database) = server::database() {
+        let address = Address::read(&database, &dir.path().join("password")).unwrap();
+        promise(&mut PostgresStore::open(&address, None, now().wall).unwrap());
+    }
 }
 
 fn action(agent: &str, session: &str) -> NewAction {

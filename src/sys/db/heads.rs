@@ -44,6 +44,8 @@ pub struct Heads {
     place: String,
     key: SigningKey,
     boot: String,
+    /// Other machines write to the store too, and each has a head of its own.
+    shared: bool,
 }
 
 impl Heads {
@@ -56,7 +58,18 @@ impl Heads {
             .map_err(|cause| HeadError::Io { path: folder.to_owned(), cause })?;
         let digest = blake3::hash(database.as_os_str().as_encoded_bytes());
         let place = hex(&digest.as_bytes()[..8]);
-        Ok(Self { folder: folder.to_owned(), place, key, boot: process::boot_id() })
+        Ok(Self { folder: folder.to_owned(), place, key, boot: process::boot_id(), shared: false })
+    }
+
+    /// This machine's heads of a store that others write to as well. Such a head says only up to where
+    /// this machine knows the log: more behind it is no alarm, less before it is. `address` names the
+    /// store and holds no secret.
+    pub fn of_shared(folder: &Path, address: &str, key: SigningKey) -> Result<Self, HeadError> {
+        Ok(Self { shared: true, ..Self::new(folder, Path::new(address), key)? })
+    }
+
+    pub fn is_shared(&self) -> bool {
+        self.shared
     }
 
     pub fn key(&self) -> &SigningKey {
@@ -105,7 +118,8 @@ impl Heads {
     ) -> Result<Standing, E> {
         let path = self.path(org);
         let Some(head) = self.load(org)? else {
-            return if tail.seq == 0 {
+            // On a shared store it is the first time that this machine meets the log.
+            return if tail.seq == 0 || self.shared {
                 Ok(Standing::Exact)
             } else {
                 Err(HeadError::Missing { path, records: tail.seq }.into())
@@ -115,14 +129,53 @@ impl Heads {
             return Err(HeadError::OtherStore { path }.into());
         }
         let standing = head.standing(tail, &self.boot);
-        if !standing.is_sound() {
+        let grown = self.shared
+            && matches!(standing, Standing::Added { .. } | Standing::MachineWentDown { .. });
+        if !standing.is_sound() && !grown {
             return Err(HeadError::Disagree { path, standing }.into());
         }
         let seq = head.committed.seq;
         if seq > 0 && seq < tail.seq && hash_at(seq)? != Some(head.committed.hash) {
             return Err(HeadError::Rewritten { path, seq }.into());
         }
-        Ok(standing)
+        Ok(if grown { Standing::Exact } else { standing })
+    }
+
+    /// Just after a commit to a shared store. The head never goes back, whoever is last to write it.
+    pub fn advance(&self, store: &str, org: &str, after: Tail) -> Result<(), HeadError> {
+        let (mut file, path) = self.open(org)?;
+        let fresh = file.metadata().is_ok_and(|facts| facts.len() == 0);
+        if !fresh {
+            let head = self.read(&path, &mut file)?;
+            if head.store == store && head.committed.seq >= after.seq {
+                return Ok(());
+            }
+        }
+        self.settle(&mut file, &path, store, org, after)
+    }
+
+    /// Says where a shared log ends, whatever was said before: a person's decision.
+    pub fn adopt(&self, store: &str, org: &str, after: Tail) -> Result<(), HeadError> {
+        let (mut file, path) = self.open(org)?;
+        self.settle(&mut file, &path, store, org, after)
+    }
+
+    fn settle(
+        &self,
+        file: &mut File,
+        path: &Path,
+        store: &str,
+        org: &str,
+        after: Tail,
+    ) -> Result<(), HeadError> {
+        let head = Head {
+            store: store.to_owned(),
+            org: org.to_owned(),
+            boot: self.boot.clone(),
+            committed: after,
+            announced: after,
+        };
+        self.put(file, path, &head)
     }
 
     /// Just before a commit, under the store's write lock.

@@ -10,15 +10,16 @@ use chrono::{DateTime, Utc};
 use ed25519_dalek::SigningKey;
 use serde_json::Value;
 
+use super::heads::Heads;
 use super::rows::{
     Action, ActionQuery, Approval, AuditQuery, Budget, Conduct, KillSwitch, NewAction, NewApproval,
     Replay, Reservation, SessionTotals, Status, TrustRow,
 };
-use super::{DbError, Store, Tx, Work};
+use super::{DbError, Store, Tx, Work, append};
 use crate::base::now::Now;
 use crate::govern::approval::State;
 use crate::govern::audit::head::Checkpoint;
-use crate::govern::audit::{Record, Tail};
+use crate::govern::audit::{Draft, Kind, Record, Tail};
 use crate::govern::class::Class;
 
 #[derive(Debug, Default)]
@@ -56,6 +57,19 @@ impl Store for MemoryStore {
         result?;
         self.orgs.insert(org.to_owned(), rows);
         Ok(())
+    }
+
+    fn id(&self) -> &'static str {
+        "memory"
+    }
+
+    fn heads(&self) -> Option<&Heads> {
+        None
+    }
+
+    fn adopt_head(&mut self, org: &str, by: &str, why: &str, now: Now) -> Result<(), DbError> {
+        let draft = Draft::new(Kind::HeadAdopted, by, "audit head").with("why", why);
+        self.write(org, now, &mut |tx| append(tx, &draft, now).map(drop))
     }
 
     fn read(&mut self, org: &str, work: Work<'_>) -> Result<(), DbError> {
@@ -269,7 +283,7 @@ impl Tx for MemoryTx {
 
     fn budget(&mut self, key: &str, window: DateTime<Utc>) -> Result<Budget, DbError> {
         let found = self.rows.budgets.get(&(key.to_owned(), window)).cloned();
-        Ok(found.unwrap_or_else(|| super::sqlite::empty_budget(key, window)))
+        Ok(found.unwrap_or_else(|| Budget::empty(key, window)))
     }
 
     fn budget_put(&mut self, budget: &Budget) -> Result<(), DbError> {

@@ -1,7 +1,7 @@
 //! The governance store: acts, approvals, trust, budgets, rates, kill switches and the audit log.
 //!
-//! One [`Store`], several kinds: memory for tests, `SQLite` for one machine; written so that a server
-//! database for several machines fits in. All writing is one serialised transaction that either
+//! One [`Store`], several kinds: memory for tests, an `SQLite` file
+//! for the processes of one machine; a database server for several machines. All writing is one serialised transaction that either
 //! happens whole, its audit records included, or not at all. A transaction belongs to one
 //! organisation and can neither see nor change another's rows; that is arranged here, not by callers.
 //!
@@ -11,6 +11,7 @@
 mod contract;
 pub mod heads;
 pub mod memory;
+pub mod postgres;
 pub mod rows;
 pub mod sqlite;
 
@@ -29,6 +30,10 @@ use rows::{
     Action, ActionQuery, Approval, AuditQuery, Budget, Conduct, KillSwitch, NewAction, NewApproval,
     Replay, Reservation, SessionTotals, TrustRow,
 };
+
+/// The kind of the fact that says by which policies the servers of one store judge; a change of it
+/// is told to all of them.
+pub const POLICIES: &str = "policies";
 
 /// What a transaction works on: the rows of one organisation.
 ///
@@ -116,12 +121,18 @@ pub trait Tx {
 pub type Work<'a> = &'a mut dyn FnMut(&mut dyn Tx) -> Result<(), DbError>;
 
 /// A place where governance keeps what it must not forget.
-pub trait Store {
+pub trait Store: std::fmt::Debug {
     /// One serialised transaction. When this returns `Ok`, all that `work` wrote survives a power
     /// cut; when it returns an error, nothing of it is there.
     fn write(&mut self, org: &str, now: Now, work: Work<'_>) -> Result<(), DbError>;
     /// One consistent view; what `work` writes is thrown away.
     fn read(&mut self, org: &str, work: Work<'_>) -> Result<(), DbError>;
+    /// Names the database; made with it.
+    fn id(&self) -> &str;
+    /// What this machine knows of the ends of its logs; none in a store that proves nothing.
+    fn heads(&self) -> Option<&heads::Heads>;
+    /// Makes a new head for a log whose head is lost or disagrees; a person's decision, recorded as such.
+    fn adopt_head(&mut self, org: &str, by: &str, why: &str, now: Now) -> Result<(), DbError>;
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -144,6 +155,30 @@ pub enum DbError {
         #[source]
         cause: rusqlite::Error,
     },
+    #[error(transparent)]
+    Address(#[from] postgres::AddressError),
+    #[error("cannot reach the governance store `{address}`")]
+    Unreachable {
+        address: String,
+        #[source]
+        cause: ::postgres::Error,
+    },
+    #[error("the connection to the governance store was lost; cannot {act}")]
+    Lost {
+        act: &'static str,
+        #[source]
+        cause: ::postgres::Error,
+    },
+    #[error("cannot {act} in the governance store")]
+    Server {
+        act: &'static str,
+        #[source]
+        cause: ::postgres::Error,
+    },
+    #[error("the database `{address}` keeps text as {encoding}, and ao needs UTF8")]
+    Encoding { address: String, encoding: String },
+    #[error("the governance store `{address}` is signed with other keys than this operator's")]
+    OtherKeys { address: String },
     #[error("the governance store holds {what} that ao did not write")]
     Damaged { what: String },
     #[error(transparent)]

@@ -190,6 +190,11 @@ pub struct Budget {
 }
 
 impl Budget {
+    /// A window of which nothing was used.
+    pub fn empty(key: &str, window: DateTime<Utc>) -> Self {
+        Self { key: key.to_owned(), window, spent: Micros(0), reserved: Micros(0) }
+    }
+
     /// Spent and promised.
     pub fn committed(&self) -> Micros {
         Micros(self.spent.0.saturating_add(self.reserved.0))

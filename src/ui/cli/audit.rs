@@ -165,11 +165,18 @@ pub(super) fn failure(error: &GovernanceError) -> Failure {
             .hint("every act is denied until this is settled")
             .hint("`ao audit verify` says what is wrong; `ao audit adopt --why …` accepts the log as it is"),
         GovernanceError::Db(DbError::Newer { .. }) => failure.hint("use the newer ao"),
-        GovernanceError::Db(DbError::Busy { .. }) => failure.hint("try again"),
+        GovernanceError::Db(DbError::Busy { .. } | DbError::Lost { .. }) => failure.hint("try again"),
+        GovernanceError::Db(DbError::Unreachable { .. }) => failure
+            .hint("every act is denied until the database server answers; see `[governance] store`"),
+        GovernanceError::Db(DbError::OtherKeys { .. }) => failure
+            .hint("all machines of one store need the same operator folder: copy it from the first"),
         GovernanceError::Db(
             DbError::Open { .. }
             | DbError::Replaced { .. }
             | DbError::Sql { .. }
+            | DbError::Address(_)
+            | DbError::Server { .. }
+            | DbError::Encoding { .. }
             | DbError::Damaged { .. },
         )
         | GovernanceError::Operator(_)
@@ -177,7 +184,6 @@ pub(super) fn failure(error: &GovernanceError) -> Failure {
         | GovernanceError::CorrelationReused { .. }
         | GovernanceError::NoAction { .. }
         | GovernanceError::NotOpen { .. } => failure,
-        GovernanceError::Server => failure.hint("`store = \"ao.db\"` keeps it in a file"),
         GovernanceError::NoApproval { .. } | GovernanceError::Approval { .. } => {
             failure.hint("`ao approvals` lists what waits")
         }
@@ -295,7 +301,7 @@ fn export(
 
 fn verify(governance: &mut Governance, globals: &Globals) -> Result<u8, Failure> {
     let org = governance.org.clone();
-    let proof = audit::verify(&mut governance.store, &org).map_err(|error| failure(&error))?;
+    let proof = audit::verify(governance.store(), &org).map_err(|error| failure(&error))?;
     let basis = match proof.outcome.standing {
         Some(standing) => {
             format!("{}; {} signed", standing.words(), count(proof.checkpoints, "checkpoint"))

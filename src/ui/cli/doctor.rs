@@ -277,7 +277,7 @@ fn governance(config: &Config) -> Option<Finding> {
     let about = "approvals";
     let opened = Governance::open(&project).and_then(|mut governance| {
         let org = governance.org.clone();
-        audit::verify_end(&mut governance.store, &org)
+        audit::verify_end(governance.store(), &org)
     });
     Some(match opened {
         Err(error) => {

@@ -229,7 +229,7 @@ fn what_bounds_the_agent_is_out_of_its_reach() {
         ("PreToolUse.Write", place.path("policies/x.yaml")),
         ("PreToolUse.Write", place.path("operator/operator.key")),
         ("PreToolUse.Read", place.path("operator/operator.key")),
-        ("PreToolUse.Write", place.governed().database),
+        ("PreToolUse.Write", place.governed().database.into()),
     ] {
         let input = json!({ "file_path": path, "content": "x" });
         assert!(place.ask(&call(name, input)).unwrap().contains("denied"), "{path:?}");
@@ -276,7 +276,7 @@ fn every_decision_is_on_record_with_the_start() {
     place.ask(&call("PreToolUse.Write", Value::Null));
     let mut governance = place.governance();
     let query = crate::sys::db::rows::AuditQuery::default();
-    let records = super::super::audit::records(&mut governance.store, "local", &query).unwrap();
+    let records = super::super::audit::records(governance.store(), "local", &query).unwrap();
     let kinds: Vec<String> = records.iter().map(|record| record.kind.clone()).collect();
     assert_eq!(kinds, ["trust.changed", "started", "decided", "decided"]);
 }

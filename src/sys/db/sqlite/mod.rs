@@ -18,10 +18,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::heads::Heads;
-use super::rows::Budget;
 use super::{DbError, Store, Tx as _, Work, append, append_recovered};
 use crate::base::now::Now;
-use crate::govern::action::Micros;
 use crate::govern::audit::head::Standing;
 use crate::govern::audit::{Draft, Kind};
 use tx::SqliteTx;
@@ -82,26 +80,11 @@ impl SqliteStore {
         Ok(Self { path: path.to_owned(), connection, heads, id, file })
     }
 
-    /// Names the database.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    pub fn heads(&self) -> Option<&Heads> {
-        self.heads.as_ref()
-    }
-
     /// Lets the file grow to so many pages and no further.
     #[cfg(test)]
     pub(crate) fn limit_pages(&self, most: i64) {
         let text = format!("PRAGMA max_page_count = {most}");
         self.connection.query_row(&text, [], |_| Ok(())).unwrap();
-    }
-
-    /// Makes a new head for a log whose head is lost or disagrees; a person's decision, recorded as such.
-    pub fn adopt_head(&mut self, org: &str, by: &str, why: &str, now: Now) -> Result<(), DbError> {
-        let draft = Draft::new(Kind::HeadAdopted, by, "audit head").with("why", why);
-        self.transact(org, now, false, &mut |tx| append(tx, &draft, now).map(drop))
     }
 
     fn transact(
@@ -182,6 +165,19 @@ impl Store for SqliteStore {
         self.roll_back();
         result
     }
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn heads(&self) -> Option<&Heads> {
+        self.heads.as_ref()
+    }
+
+    fn adopt_head(&mut self, org: &str, by: &str, why: &str, now: Now) -> Result<(), DbError> {
+        let draft = Draft::new(Kind::HeadAdopted, by, "audit head").with("why", why);
+        self.transact(org, now, false, &mut |tx| append(tx, &draft, now).map(drop))
+    }
 }
 
 fn set_up(connection: &mut Connection) -> rusqlite::Result<()> {
@@ -228,9 +224,4 @@ fn sql(act: &'static str) -> impl Fn(rusqlite::Error) -> DbError {
         },
         Some(_) | None => DbError::Sql { act, cause },
     }
-}
-
-/// A window of which nothing was used.
-pub(super) fn empty_budget(key: &str, window: DateTime<Utc>) -> Budget {
-    Budget { key: key.to_owned(), window, spent: Micros(0), reserved: Micros(0) }
 }

@@ -10,7 +10,7 @@ use ed25519_dalek::SigningKey;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, ToSql};
 use serde_json::Value;
 
-use super::{empty_budget, rows, sql};
+use super::{rows, sql};
 use crate::govern::action::Micros;
 use crate::govern::approval::State;
 use crate::govern::audit::head::Checkpoint;
@@ -421,7 +421,7 @@ impl Tx for SqliteTx<'_> {
         let text = "SELECT key, window_us, spent, reserved FROM budgets \
                     WHERE org = ?1 AND key = ?2 AND window_us = ?3";
         let found = self.one("read a budget", text, &[&key, &us(window)], rows::budget)?;
-        Ok(found.unwrap_or_else(|| empty_budget(key, window)))
+        Ok(found.unwrap_or_else(|| Budget::empty(key, window)))
     }
 
     fn budget_put(&mut self, budget: &Budget) -> Result<(), DbError> {

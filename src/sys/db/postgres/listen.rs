@@ -1,0 +1,79 @@
+//! Hears what other servers on the same database changed.
+//!
+//! A hint to look now, never the truth itself: every decision reads the store in its own transaction.
+//! A notice sent while the connection was lost is gone, so each new connection counts as one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use postgres::fallible_iterator::FallibleIterator as _;
+
+use super::{Address, CHANNEL, connect};
+use crate::base::chain;
+use crate::sys::db::DbError;
+
+/// An end that is asked for is noticed after so long.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Between two tries for a connection, in looks.
+const RETRY_LOOKS: u32 = 5;
+
+/// A thread with a connection of its own; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Listener {
+    ends: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Listener {
+    /// Calls `changed` once a connection stands, and after each change; it must not take long.
+    pub fn start(address: Address, changed: impl Fn() + Send + 'static) -> Self {
+        let ends = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&ends);
+        let thread = std::thread::spawn(move || {
+            while !seen.load(Ordering::Relaxed) {
+                if let Err(error) = listen(&address, &changed, &seen) {
+                    tracing::warn!(
+                        error = chain::text(&error),
+                        "changes of other servers are not heard"
+                    );
+                }
+                for _ in 0..RETRY_LOOKS {
+                    if !seen.load(Ordering::Relaxed) {
+                        std::thread::sleep(LOOK_EVERY);
+                    }
+                }
+            }
+        });
+        Self { ends, thread: Some(thread) }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+/// Until the connection is lost or the end is asked for.
+fn listen(address: &Address, changed: &impl Fn(), ends: &AtomicBool) -> Result<(), DbError> {
+    let lost = |cause| DbError::Lost { act: "listen", cause };
+    let mut client = connect(address)?;
+    client.batch_execute(&format!("LISTEN {CHANNEL}")).map_err(lost)?;
+    changed();
+    while !ends.load(Ordering::Relaxed) {
+        let first = client.notifications().timeout_iter(LOOK_EVERY).next().map_err(lost)?;
+        if first.is_some() {
+            // Several at once are one look.
+            while client.notifications().iter().next().map_err(lost)?.is_some() {}
+            changed();
+        } else if client.is_closed() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
