@@ -1,6 +1,6 @@
 """One published version of the client against a running server; each line it prints is one thing that held.
 
-Arguments: URL, key, another organisation's key, the admin's key, and `ao` with what it needs to approve.
+Arguments: URL, key, another organisation's key, the admin's key, a key that demands signatures, its secret, and `ao` with what it needs to approve.
 """
 
 import inspect
@@ -13,7 +13,7 @@ import requests
 from ascend import AscendClient
 from ascend import exceptions
 
-url, key, foreign_key, admin_key, *ao = sys.argv[1:]
+url, key, foreign_key, admin_key, signed_key, secret, *ao = sys.argv[1:]
 
 
 def client(key, agent):
@@ -126,6 +126,22 @@ if linked:
             wait_for_decision=False,
         ),
     )
+
+def signed(secret):
+    signer = AscendClient(api_key=signed_key, agent_id="signer", agent_name="signer", api_url=url, signing_secret=secret)
+    parameters = {"grüße 😀": [1e16, 2e-07, -0.0, 10], "b/c": {"z": None, "Z": True}}
+    return signer.evaluate_action(
+        action_type="database.write", resource="t\x7f", parameters=parameters, wait_for_decision=False
+    )
+
+
+decision = signed(secret)
+try:
+    seen = signed("another secret")
+except exceptions.AuthenticationError as error:
+    seen = error
+fits = word(decision) == "allowed" and isinstance(seen, exceptions.AuthenticationError)
+held("a signature is checked", fits, (decision, seen))
 
 planner.log_action_completed(root.action_id, result={"rows": 1}, duration_ms=5)
 details = requests.get(f"{url}/api/v1/actions/{root.action_id}", headers={"X-API-Key": key}, timeout=10).json()

@@ -73,12 +73,14 @@ fn the_published_client_works_unmodified() {
     fleet.well(&["org", "create", "acme", "--trust", "L3"]);
     let (own, admin) = (key(&fleet, &[]), key(&fleet, &["--scope", "admin"]));
     let foreign = key(&fleet, &["--org", "acme"]);
+    let pair = key(&fleet, &["--signed"]);
+    let (signed, secret) = pair.split_once('\n').unwrap();
     let serving = Serving::begin(&fleet);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/client.py");
     for version in VERSIONS {
         let output = Call::new(folder.join("venv/bin/python"))
             .arg(&script)
-            .args([&serving.url, &own, &foreign, &admin])
+            .args([serving.url.as_str(), &own, &foreign, &admin, signed, secret])
             .args([env!("CARGO_BIN_EXE_ao")])
             .env_clean()
             .env("PYTHONPATH", folder.join(version))
@@ -93,7 +95,7 @@ fn the_published_client_works_unmodified() {
         let (said, wrong) = (output.stdout_text(), output.stderr_text());
         assert!(output.success(), "{version}:\n{said}\n{wrong}");
         let held = said.lines().filter(|line| !line.starts_with('[')).count();
-        let expected = if version == "2.1.1" { 12 } else { 17 };
+        let expected = if version == "2.1.1" { 13 } else { 18 };
         assert_eq!(held, expected, "{version}:\n{said}");
     }
     assert_eq!(serving.end(), Some(0));

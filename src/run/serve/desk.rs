@@ -118,6 +118,8 @@ pub struct Desk {
     pub bounds: Arc<Bounds>,
     /// Signs previews; of this run.
     pub secret: [u8; 32],
+    /// Of the operator's folder: secrets shared with clients follow from it.
+    pub server_key: [u8; 32],
 }
 
 impl Desk {
@@ -134,8 +136,10 @@ impl Desk {
             known: Known::default(),
         };
         let bounds = Arc::new(bounds(project, &governance));
+        let server_key = governance.operator.server_key()?;
+        let policies = Watched::new(source);
         let (project, table) = (Arc::clone(project), Arc::clone(table));
-        Ok(Self { governance, project, policies: Watched::new(source), table, bounds, secret })
+        Ok(Self { governance, project, policies, table, bounds, secret, server_key })
     }
 
     /// The caller's organisation.

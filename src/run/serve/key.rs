@@ -62,6 +62,9 @@ pub struct Key {
     /// The only agent it speaks for; `None`: any of its organisation.
     pub agent: Option<String>,
     pub digest: String,
+    /// Its requests must be signed.
+    #[serde(default)]
+    pub signed: bool,
     pub made: DateTime<Utc>,
     pub by: String,
     pub expires: Option<DateTime<Utc>>,
@@ -173,6 +176,8 @@ pub struct NewKey<'a> {
     pub expires: Option<DateTime<Utc>>,
     /// `ao` or `owkai`.
     pub beginning: &'a str,
+    /// Its requests must be signed.
+    pub signed: bool,
 }
 
 /// Makes a key. The second value is the whole key: it is nowhere else.
@@ -200,6 +205,7 @@ pub fn create(
         scope: new.scope,
         agent: new.agent.clone(),
         digest: hex(&digest(&text)),
+        signed: new.signed,
         made: now.wall,
         by: by.to_owned(),
         expires: new.expires,
@@ -209,6 +215,7 @@ pub fn create(
     let draft = Draft::new(Kind::KeyChanged, by, format!("API key {id}"))
         .with("scope", key.scope.word())
         .with("agent", key.agent.clone())
+        .with("signed", key.signed)
         .with("expires", key.expires.map(|expires| expires.to_rfc3339()));
     db::write(store, new.org, now, |tx| db::append(tx, &draft, now).map(drop))?;
     Ok((key, text))
@@ -279,7 +286,7 @@ mod tests {
     use crate::sys::db::memory::MemoryStore;
 
     fn new(scope: Scope) -> NewKey<'static> {
-        NewKey { org: LOCAL_ORG, scope, agent: None, expires: None, beginning: "ao" }
+        NewKey { org: LOCAL_ORG, scope, agent: None, expires: None, beginning: "ao", signed: false }
     }
 
     #[test]

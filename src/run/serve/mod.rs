@@ -3,7 +3,7 @@
 //! One place takes the key from a request and says whose it is ([`key::authenticate`], called only
 //! here); everything behind it knows one organisation. Answers are JSON, refusals one sentence.
 //! It listens on loopback only: there is no TLS here, so whoever wants to be reached from elsewhere
-//! puts a proxy that has it in front. Left out: `PostgreSQL`, JWT, webhooks, request signatures.
+//! puts a proxy that has it in front. Left out: `PostgreSQL`, JWT, webhooks.
 
 pub mod action;
 pub mod desk;
@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod refusal;
 pub mod registry;
 pub mod route;
+pub mod signature;
 #[cfg(test)]
 mod tests;
 pub mod topology;
@@ -39,6 +40,7 @@ use self::desk::{Call, Caller, Desk, Lane, Lanes};
 use self::metrics::Metrics;
 use self::refusal::Refusal;
 use self::route::{Answer, Open, ROUTES, Route, Verb};
+use self::signature::Sent;
 use crate::govern::classes::{ClassesError, Table};
 use crate::run::governance::GovernanceError;
 use crate::run::project::Project;
@@ -231,16 +233,18 @@ async fn answer(
         Answer::Absent => (Lane::Read, &key::Scope::ALL[..], not_here as fn(&mut Desk, &Call) -> _),
     };
     let key = key_of(request.headers())?;
+    let (signature, timestamp) = signature::headers(request.headers())?;
     let (mut parts, body) = request.into_parts();
     let params = RawPathParams::from_request_parts(&mut parts, &()).await;
     let params = params.map_err(|_| Refusal::absent())?;
     let path = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let query = query(parts.uri.query().unwrap_or_default())?;
-    let body = body_of(&parts.headers, body).await?;
+    let (bytes, body) = body_of(&parts.headers, body).await?;
+    let sent = Sent { signature, timestamp, body: bytes };
     let wait = if lane == Lane::Slow { SLOW_WAIT } else { ANSWER_WAIT };
     on_lane(shared, lane, wait, move |desk| {
         let now = clock::now();
-        let caller = authenticated(desk, &key, now)?;
+        let caller = authenticated(desk, &key, &sent, now)?;
         if !scopes.contains(&caller.scope) {
             return Err(Refusal::forbidden("the scope of this key does not allow this"));
         }
@@ -258,10 +262,13 @@ fn not_here(_desk: &mut Desk, _call: &Call) -> Result<Value, Refusal> {
 fn authenticated(
     desk: &mut Desk,
     key: &str,
+    sent: &Sent,
     now: crate::base::now::Now,
 ) -> Result<Caller, Refusal> {
     let found = key::authenticate(desk.governance.store(), key, now)?;
     let key = found.ok_or_else(|| Refusal::new(401, "this API key is not valid"))?;
+    let secret = signature::secret(&desk.server_key, &key.id);
+    signature::check(key.signed, &secret, sent, now.wall)?;
     Ok(Caller { org: key.org, scope: key.scope, key_id: key.id, agent: key.agent })
 }
 
@@ -324,7 +331,10 @@ fn correlation(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     }
 }
 
-async fn body_of(headers: &HeaderMap, body: Body) -> Result<Map<String, Value>, Refusal> {
+async fn body_of(
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Vec<u8>, Map<String, Value>), Refusal> {
     let bytes =
         match tokio::time::timeout(BODY_WAIT, axum::body::to_bytes(body, BODY_BYTES_MAX)).await {
             Ok(Ok(bytes)) => bytes,
@@ -343,8 +353,9 @@ async fn body_of(headers: &HeaderMap, body: Body) -> Result<Map<String, Value>, 
     if !bytes.is_empty() && !json {
         return Err(Refusal::new(415, "the body must be application/json"));
     }
-    json::object(&bytes)
-        .map_err(|why| Refusal::new(400, format!("the body is no JSON object: {why}")))
+    let object = json::object(&bytes)
+        .map_err(|why| Refusal::new(400, format!("the body is no JSON object: {why}")))?;
+    Ok((bytes.into(), object))
 }
 
 /// `a=b&c=d`, decoded; a name given twice has no one meaning.

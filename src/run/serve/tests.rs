@@ -60,7 +60,14 @@ impl Rig {
         let mut keys = BTreeMap::new();
         for org in [LOCAL_ORG, "acme"] {
             for scope in Scope::ALL {
-                let new = NewKey { org, scope, agent: None, expires: None, beginning: "ao" };
+                let new = NewKey {
+                    org,
+                    scope,
+                    agent: None,
+                    expires: None,
+                    beginning: "ao",
+                    signed: false,
+                };
                 keys.insert((org, scope), key::create(store, &new, "ann", now).unwrap().1);
             }
         }
@@ -323,8 +330,14 @@ fn a_key_of_one_agent_speaks_for_no_other() {
     let rig = Rig::new("");
     let mut governance = Governance::open(&rig.project).unwrap();
     let agent = Some("worker".to_owned());
-    let new =
-        NewKey { org: LOCAL_ORG, scope: Scope::Agent, agent, expires: None, beginning: "owkai" };
+    let new = NewKey {
+        org: LOCAL_ORG,
+        scope: Scope::Agent,
+        agent,
+        expires: None,
+        beginning: "owkai",
+        signed: false,
+    };
     let (made, text) = key::create(governance.store(), &new, "ann", clock::now()).unwrap();
     let headers = format!("x-api-key: {text}\r\ncontent-type: application/json\r\n");
     let send = |path: &str, body: Value| rig.send(Verb::Post, path, &headers, &body.to_string());
@@ -396,4 +409,38 @@ fn a_server_that_ends_answers_what_it_accepted() {
     let mut governance = Governance::open(&project).unwrap();
     let kept = crate::sys::db::read(governance.store(), LOCAL_ORG, |tx| tx.action(2)).unwrap();
     assert_eq!(kept.unwrap().new.ask.resource, "last words");
+}
+
+#[test]
+fn a_signature_is_checked_where_one_is_sent_and_demanded_by_keys_made_so() {
+    let rig = Rig::new("");
+    let mut governance = Governance::open(&rig.project).unwrap();
+    let new = NewKey {
+        org: LOCAL_ORG,
+        scope: Scope::Agent,
+        agent: None,
+        expires: None,
+        beginning: "ao",
+        signed: true,
+    };
+    let (made, text) = key::create(governance.store(), &new, "ann", clock::now()).unwrap();
+    let secret = signature::secret(&governance.operator.server_key().unwrap(), &made.id);
+    let body = write("t").to_string();
+    let time = clock::now().wall.to_rfc3339();
+    let send = |key: &str, more: &str| {
+        let headers = format!("x-api-key: {key}\r\ncontent-type: application/json\r\n{more}");
+        rig.send(Verb::Post, "/api/v1/actions/submit", &headers, &body)
+    };
+    let signed = |secret: &str| {
+        let header = signature::header(secret, &time, body.as_bytes()).unwrap();
+        format!("x-request-timestamp: {time}\r\nx-signature: {header}\r\n")
+    };
+    send(&text, "").check(401, "is missing");
+    send(&text, &signed("another")).check(401, "does not fit");
+    send(&text, &signed(&secret)).check(200, "allowed");
+    // A key that demands none is held to the one that is sent.
+    let plain = &rig.keys[&AGENT];
+    send(plain, &signed(&secret)).check(401, "does not fit");
+    let headers = format!("x-api-key: {text}\r\n");
+    rig.send(Verb::Get, "/api/v1/actions", &headers, "").check(200, "actions");
 }

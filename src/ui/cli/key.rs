@@ -3,9 +3,11 @@
 use chrono::TimeDelta;
 
 use super::Globals;
+use super::audit::failure as governance_failure;
 use super::org::{failure, open};
-use crate::run::governance::{LOCAL_ORG, operator};
+use crate::run::governance::{GovernanceError, LOCAL_ORG, operator};
 use crate::run::serve::key::{self, Key, NewKey, Scope};
+use crate::run::serve::signature;
 use crate::sys::clock;
 use crate::ui::failure::Failure;
 use crate::ui::print::Tone;
@@ -36,6 +38,9 @@ enum Step {
         /// What the key begins with; some clients take only `owkai`.
         #[arg(long, value_name = "WORD", default_value = "ao", value_parser = ["ao", "owkai"])]
         begins: String,
+        /// Its requests must carry `X-Signature`; the secret for it is printed behind the key.
+        #[arg(long)]
+        signed: bool,
     },
     /// List all keys, revoked ones too; never their secret part.
     List,
@@ -59,26 +64,39 @@ enum ScopeName {
 pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
     let mut governance = open(globals, "key")?;
     let (by, now) = (operator::name(), clock::now());
+    let server_key = governance.operator.server_key().map_err(GovernanceError::Operator);
+    let server_key = server_key.map_err(|error| governance_failure(&error))?;
     let store = governance.store();
     match args.step {
-        Step::Create { org, scope, agent, days, begins } => {
+        Step::Create { org, scope, agent, days, begins, signed } => {
             let scope = match scope {
                 ScopeName::Agent => Scope::Agent,
                 ScopeName::Auditor => Scope::Auditor,
                 ScopeName::Admin => Scope::Admin,
             };
             let expires = days.map(|days| now.wall + TimeDelta::days(days.into()));
-            let new = NewKey { org: &org, scope, agent, expires, beginning: &begins };
+            let new = NewKey { org: &org, scope, agent, expires, beginning: &begins, signed };
             let (key, text) =
                 key::create(store, &new, &by, now).map_err(|error| failure(&error))?;
             if globals.json {
                 let shown = shown(&key);
+                let secret = signed.then(|| signature::secret(&server_key, &key.id));
                 print::out(
-                    &serde_json::json!({ "version": 1, "key": text, "about": shown }).to_string(),
+                    &serde_json::json!({
+                        "version": 1, "key": text, "signing_secret": secret, "about": shown,
+                    })
+                    .to_string(),
                 );
             } else {
                 print::out(&text);
-                print::err("this is the only time the key is shown");
+                if signed {
+                    print::out(&signature::secret(&server_key, &key.id));
+                }
+                print::err(if signed {
+                    "the key and its signing secret; this is the only time they are shown"
+                } else {
+                    "this is the only time the key is shown"
+                });
             }
         }
         Step::List => {
@@ -109,7 +127,7 @@ fn shown(key: &Key) -> serde_json::Value {
     serde_json::json!({
         "id": key.id, "org": key.org, "scope": key.scope, "agent": key.agent,
         "begins": format!("{}_{}", key.beginning, key.id), "made": key.made, "by": key.by,
-        "expires": key.expires, "revoked": key.revoked,
+        "expires": key.expires, "revoked": key.revoked, "signed": key.signed,
     })
 }
 
