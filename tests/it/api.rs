@@ -99,6 +99,12 @@ fn the_published_client_works_unmodified() {
         assert_eq!(held, expected, "{version}:\n{said}");
     }
     assert_eq!(serving.end(), Some(0));
+    let shown = fleet.well(&["session", "show", "sess-1"]);
+    assert!(shown.out.contains("└─ ") && shown.out.contains("worker"), "{shown:?}");
+    let listed = fleet.well(&["session", "list", "--json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed.out).unwrap();
+    // A root and a child of each version that has sessions.
+    assert_eq!(listed["sessions"][0]["action_count"], 6);
     fleet.well(&["audit", "verify"]);
 }
 

@@ -23,4 +23,5 @@ fn the_committed_schemas_are_those_of_the_types() {
     check("usage");
     check("transcript");
     check("audit");
+    check("session");
 }

@@ -143,6 +143,10 @@ section! {
         depth_rule: DepthRule = Is("\"declared\""),
         /// Only registered orchestrators may delegate, and only to their workers.
         enforce_topology: bool = Is("false"),
+        /// Acts that one session of delegated acts may have.
+        session_actions_max: u32 = Means("no bound"),
+        /// US dollars that one session may cost, by what its acts report.
+        session_cost_max: Dollars = Means("no bound"),
         /// Limits on money, by name.
         budget: Named<BudgetSection> = Nothing,
     }

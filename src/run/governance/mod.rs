@@ -12,6 +12,7 @@ pub mod decide;
 pub mod door;
 pub mod kill;
 pub mod operator;
+pub mod session;
 pub mod settle;
 pub mod submit;
 #[cfg(test)]

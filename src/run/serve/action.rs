@@ -18,6 +18,8 @@ use crate::govern::classes::risk_band;
 use crate::govern::lineage::{self, Parent};
 use crate::govern::trust::Level;
 use crate::govern::verdict::{Effect, Step};
+use crate::run::governance::bounds::caps;
+use crate::run::governance::session::SESSION;
 use crate::run::governance::settle::{Outcome, settle};
 use crate::run::governance::submit::{Known, Submission, submit_in};
 use crate::run::governance::{GovernanceError, claim};
@@ -26,6 +28,8 @@ use crate::sys::db::{self, DbError, Tx};
 
 const NAME_CHARS_MAX: usize = 200;
 const RESOURCE_CHARS_MAX: usize = 16_384;
+/// A million dollars.
+const COST_MICROS_MAX: i64 = 1_000_000_000_000;
 /// Parts of the body that rules may ask about as parts of the context.
 const TOLD: [&str; 11] = [
     "action_details",
@@ -114,7 +118,9 @@ fn decide(desk: &mut Desk, call: &Call, ask: Ask, keep: Keep) -> Result<Value, R
             Err(refusal) => return Ok(Err(refusal)),
         };
         let level = level(tx, &court, &ask, call)?;
-        let (class, needs) = (court.class(&ask), court.needs(&ask, level, call.now.wall));
+        let class = court.class(&ask);
+        let mut needs = court.needs(&ask, level, call.now.wall);
+        needs.session = caps(&court.config.governance);
         let submission = Submission { ask: &ask, class, needs: needs.clone(), operator };
         let judge = |known: &Known| court.judge(&ask, &needs, known);
         let decided = submit_in(tx, &submission, judge, call.now)?;
@@ -210,10 +216,10 @@ fn placed(
         return Ok(Err(Refusal::forbidden(why)));
     }
     if let Some(session) = &lineage.session_id
-        && tx.fact(registry::SESSION, session)?.is_none()
+        && tx.fact(SESSION, session)?.is_none()
     {
         let first = json!({ "first": call.now.wall.to_rfc3339(), "agent": ask.agent });
-        tx.fact_put(registry::SESSION, session, &first)?;
+        tx.fact_put(SESSION, session, &first)?;
     }
     Ok(Ok(Ask { session_id: lineage.session_id, depth: lineage.depth, ..ask }))
 }
@@ -271,13 +277,25 @@ fn ask(call: &Call) -> Result<Ask, Refusal> {
         action_type,
         resource: resource.to_owned(),
         context: context(call)?,
-        cost: Micros(0),
+        cost: Micros(cost(call)?.unwrap_or(0)),
         claimed_risk: None,
         session_id,
         parent_action_id,
         depth,
         correlation_id: call.correlation_id.clone(),
     })
+}
+
+/// `cost_micros` of the body: what an act is expected to cost, or has cost, in millionths of a dollar.
+fn cost(call: &Call) -> Result<Option<i64>, Refusal> {
+    match call.body.get("cost_micros") {
+        None | Some(Value::Null) => Ok(None),
+        Some(given) => {
+            let given = given.as_i64().filter(|given| (0..=COST_MICROS_MAX).contains(given));
+            let text = format!("cost_micros must be an integer between 0 and {COST_MICROS_MAX}");
+            given.map(Some).ok_or_else(|| Refusal::invalid(text))
+        }
+    }
 }
 
 fn context(call: &Call) -> Result<Map<String, Value>, Refusal> {
@@ -523,7 +541,7 @@ fn ended(desk: &mut Desk, call: &Call, success: bool) -> Result<Value, Refusal> 
     let details = call.body.iter().filter(|(name, _)| reported.contains(&name.as_str()));
     let details = details.map(|(name, value)| (name.clone(), value.clone())).collect();
     let org = call.caller.org.clone();
-    let outcome = Outcome { success, cost: None, details };
+    let outcome = Outcome { success, cost: cost(call)?.map(Micros), details };
     settle(desk.governance.store(), &org, id, &outcome, call.now)?;
     Ok(answer)
 }

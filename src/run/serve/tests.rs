@@ -228,6 +228,34 @@ fn a_refused_lineage_leaves_an_audit_record_and_no_act() {
 }
 
 #[test]
+fn a_session_stops_at_its_caps_and_not_before() {
+    let rig = Rig::new("session_actions_max = 4\nsession_cost_max = 0.000010");
+    let act = |session: &str, cost: i64| {
+        let more = json!({ "orchestration_session_id": session, "cost_micros": cost });
+        rig.submit(&with(write("t"), more))
+    };
+    let first = act("dear", 6).check(200, "allowed")["id"].clone();
+    act("dear", 5).check(200, "the session's cap `session_cost_max` is reached");
+    let end = format!("/api/agent-action/{first}/complete");
+    rig.call(AGENT, Verb::Post, &end, &json!({ "cost_micros": 2 })).check(200, "done");
+    act("dear", 8).check(200, "allowed");
+    for _ in 0..4 {
+        act("busy", 0).check(200, "allowed");
+    }
+    act("busy", 0).check(200, "the session's cap `session_actions_max` is reached");
+    act("other", 0).check(200, "allowed");
+    rig.submit(&with(write("t"), json!({ "cost_micros": -1 }))).check(422, "cost_micros");
+    let path = "/api/v1/orchestration/sessions/dear/risk";
+    let risk = rig.call(AGENT, Verb::Get, path, &json!({})).check(200, "dear");
+    let totals = ["action_count", "blocked_count", "cost_micros"].map(|name| risk[name].clone());
+    assert_eq!(totals, [json!(3), json!(1), json!(10)]);
+    let mut governance = Governance::open(&rig.project).unwrap();
+    let shown = crate::run::governance::session::show(governance.store(), LOCAL_ORG, "dear");
+    let shown = shown.unwrap().unwrap();
+    assert_eq!((shown.actions.len(), shown.cost_micros, shown.cut), (3, 10, false));
+}
+
+#[test]
 fn a_held_act_is_released_once_by_a_person_and_by_no_key() {
     let rig = Rig::new("");
     let wish = json!({ "context": { "require_human_approval": true } });

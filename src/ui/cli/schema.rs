@@ -3,6 +3,7 @@
 use super::Globals;
 use crate::config::reference;
 use crate::govern::audit;
+use crate::report::session::SessionReport;
 use crate::report::status::Status;
 use crate::report::usage::UsageReport;
 use crate::run::journal::Line;
@@ -31,6 +32,8 @@ enum Document {
     Usage,
     /// One line of `ao transcript render --json`.
     Transcript,
+    /// `ao session show --json`.
+    Session,
     /// One line of `ao audit … --json` and of an export.
     Audit,
 }
@@ -43,6 +46,7 @@ pub(crate) fn run(args: Args, _globals: &Globals) -> Result<u8, Failure> {
         Document::Event => schemars::schema_for!(Line).to_value(),
         Document::Usage => schemars::schema_for!(UsageReport).to_value(),
         Document::Transcript => schemars::schema_for!(EntryLine).to_value(),
+        Document::Session => schemars::schema_for!(SessionReport).to_value(),
         Document::Audit => schemars::schema_for!(audit::export::Line).to_value(),
     };
     print::out(&format!("{schema:#}"));
