@@ -23,6 +23,8 @@ section! {
         notify: NotifySection = Nothing,
         /// Governance of agents' actions.
         governance: GovernanceSection = Nothing,
+        /// Governance over HTTP.
+        serve: ServeSection = Nothing,
         /// How AI CLIs are started, spoken to and read, by name.
         backend: Named<RawBackend> = Nothing,
         /// The agents, one block each.
@@ -149,6 +151,14 @@ section! {
         session_cost_max: Dollars = Means("no bound"),
         /// Limits on money, by name.
         budget: Named<BudgetSection> = Nothing,
+    }
+}
+
+section! {
+    /// Governance over HTTP, by `ao serve`.
+    struct ServeSection in "[serve]" {
+        /// Webhooks may go to this machine and into private networks, and by plain `http`.
+        webhooks_to_private: bool = Is("false"),
     }
 }
 

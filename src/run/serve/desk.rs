@@ -190,6 +190,8 @@ pub enum Lane {
     Write,
     /// May take seconds: it waits for processes to end.
     Slow,
+    /// May take seconds: it waits for servers of other people.
+    Out,
 }
 
 pub type Job = Box<dyn FnOnce(&mut Desk) + Send>;
@@ -198,10 +200,10 @@ pub type Job = Box<dyn FnOnce(&mut Desk) + Send>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Crowded;
 
-/// The three threads.
+/// One thread each.
 #[derive(Debug)]
 pub struct Lanes {
-    queues: [SyncSender<Job>; 3],
+    queues: [SyncSender<Job>; 4],
 }
 
 impl Lanes {
@@ -218,7 +220,7 @@ impl Lanes {
             threads.push(std::thread::spawn(move || work(desk, &jobs, &*open)));
             Ok(queue)
         };
-        let queues = [lane()?, lane()?, lane()?];
+        let queues = [lane()?, lane()?, lane()?, lane()?];
         Ok((Self { queues }, threads))
     }
 
@@ -227,6 +229,7 @@ impl Lanes {
             Lane::Read => &self.queues[0],
             Lane::Write => &self.queues[1],
             Lane::Slow => &self.queues[2],
+            Lane::Out => &self.queues[3],
         };
         queue.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) | TrySendError::Disconnected(_) => Crowded,

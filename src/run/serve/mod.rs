@@ -3,9 +3,10 @@
 //! One place takes the key from a request and says whose it is ([`key::authenticate`], called only
 //! here); everything behind it knows one organisation. Answers are JSON, refusals one sentence.
 //! It listens on loopback only: there is no TLS here, so whoever wants to be reached from elsewhere
-//! puts a proxy that has it in front. Left out: `PostgreSQL`, JWT, webhooks.
+//! puts a proxy that has it in front. Left out: `PostgreSQL`, JWT.
 
 pub mod action;
+pub mod deliver;
 pub mod desk;
 pub mod json;
 pub mod judge;
@@ -15,10 +16,12 @@ pub mod metrics;
 pub mod refusal;
 pub mod registry;
 pub mod route;
+pub mod seal;
 pub mod signature;
 #[cfg(test)]
 mod tests;
 pub mod topology;
+pub mod webhook;
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -42,9 +45,10 @@ use self::refusal::Refusal;
 use self::route::{Answer, Open, ROUTES, Route, Verb};
 use self::signature::Sent;
 use crate::govern::classes::{ClassesError, Table};
-use crate::run::governance::GovernanceError;
+use crate::run::governance::{Governance, GovernanceError};
 use crate::run::project::Project;
 use crate::sys::clock;
+use crate::sys::http::{Client, HttpError};
 
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// A body that takes longer is given up.
@@ -67,6 +71,8 @@ pub enum ServeError {
     },
     #[error("cannot start the server")]
     Start(#[source] std::io::Error),
+    #[error("cannot make requests of its own, which webhooks need")]
+    Client(#[source] HttpError),
     #[error(transparent)]
     Governance(#[from] GovernanceError),
     #[error("cannot read the table of action classes")]
@@ -85,6 +91,8 @@ struct Shared {
 pub struct Server {
     address: SocketAddr,
     end: Option<tokio::sync::oneshot::Sender<()>>,
+    /// The webhooks' worker ends when this is dropped.
+    telling: Option<std::sync::mpsc::Sender<()>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -101,6 +109,11 @@ impl Server {
             }
             None => Table::shipped().clone(),
         };
+        let governance = Governance::open(&project)?;
+        let server_key = governance.operator.server_key().map_err(GovernanceError::Operator)?;
+        let client = Client::new(webhook::reach(&project.config)).map_err(ServeError::Client)?;
+        let worker = deliver::Worker::new(governance, server_key, client);
+        let worker = worker.map_err(ServeError::Start)?;
         let (project, table) = (Arc::new(project), Arc::new(table));
         let mut secret = [0; 32];
         let random = std::fs::File::open("/dev/urandom");
@@ -126,7 +139,9 @@ impl Server {
                 runtime.shutdown_background();
             }),
         );
-        Ok(Self { address, end: Some(end), threads })
+        let (telling, told) = std::sync::mpsc::channel();
+        threads.push(std::thread::spawn(move || worker.run(&told)));
+        Ok(Self { address, end: Some(end), telling: Some(telling), threads })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -139,6 +154,7 @@ impl Server {
     }
 
     fn finish(&mut self) {
+        drop(self.telling.take());
         if let Some(end) = self.end.take() {
             // A server that ended by itself needs no telling.
             let _ = end.send(());

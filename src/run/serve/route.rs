@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::desk::{Call, Desk, Lane};
 use super::key::Scope;
 use super::refusal::Refusal;
-use super::{action, log, registry, topology};
+use super::{action, log, registry, topology, webhook};
 
 /// A method of HTTP that some endpoint has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub struct Route {
 }
 
 use Answer::{Absent, Desk as On};
-use Lane::{Read, Slow, Write};
+use Lane::{Out, Read, Slow, Write};
 use Verb::{Delete, Get, Post, Put};
 
 const ANY: &[Scope] = &[Scope::Agent, Scope::Auditor, Scope::Admin];
@@ -124,12 +124,14 @@ pub const ROUTES: &[Route] = &[
     route(Get, "/audit/logs", On(Read, AUDIT, log::list), "the audit log, newest first"),
     route(Get, "/api/audit/logs", On(Read, AUDIT, log::list), "the same, documented path"),
 
+    route(Get, "/api/webhooks", On(Read, AUDIT, webhook::list), "who is told of decisions"),
+    route(Post, "/api/webhooks/configure", On(Write, ADMIN, webhook::configure), "tell an address of decisions"),
+    route(Put, "/api/webhooks/{id}", On(Write, ADMIN, webhook::change), "change address, events or whether it is told"),
+    route(Delete, "/api/webhooks/{id}", On(Write, ADMIN, webhook::remove), "tell an address no more"),
+    route(Post, "/api/webhooks/{id}/test", On(Out, ADMIN, webhook::test), "one delivery now, and what came of it"),
+    route(Get, "/api/webhooks/{id}/dead-letters", On(Read, AUDIT, webhook::dead_letters), "deliveries that were given up"),
+
     route(Post, "/api/v1/orchestration/topology/mcp", Absent, "MCP servers as workers"),
-    route(Get, "/api/webhooks", Absent, "webhooks"),
-    route(Post, "/api/webhooks/configure", Absent, "webhooks"),
-    route(Put, "/api/webhooks/{id}", Absent, "webhooks"),
-    route(Delete, "/api/webhooks/{id}", Absent, "webhooks"),
-    route(Post, "/api/webhooks/{id}/test", Absent, "webhooks"),
     route(Post, "/api/registry/mcp-servers", Absent, "the register of MCP servers"),
     route(Get, "/api/registry/mcp-servers", Absent, "the register of MCP servers"),
     route(Get, "/api/registry/mcp-servers/{name}", Absent, "the register of MCP servers"),

@@ -44,8 +44,9 @@ fn failure(error: &ServeError) -> Failure {
         ServeError::Listen { .. } => Failure::from_error(exit::FAILED, error)
             .hint("`--listen 127.0.0.1:0` takes a free port"),
         ServeError::Governance(error) => governance_failure(error),
-        ServeError::Start(_) | ServeError::ReadClasses(_) | ServeError::Classes(_) => {
-            Failure::from_error(exit::FAILED, error)
-        }
+        ServeError::Client(_)
+        | ServeError::Start(_)
+        | ServeError::ReadClasses(_)
+        | ServeError::Classes(_) => Failure::from_error(exit::FAILED, error),
     }
 }
