@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::desk::{self, Call, Desk};
 use super::judge::Court;
 use super::refusal::Refusal;
-use super::{registry, topology};
+use super::{gate, registry, topology};
 use crate::govern::action::{Ask, DEPTH_MAX, Micros};
 use crate::govern::approval::State;
 use crate::govern::audit::{Draft, Kind};
@@ -78,11 +78,22 @@ pub fn submit_mcp(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
         None => format!("mcp.{verb}"),
     };
     let mut body = call.body.clone();
+    // What the tool works on stays to be asked about, as `context.resource_id`.
+    if let (Some(resource), None) = (call.text("resource")?, call.text("resource_id")?) {
+        body.insert("resource_id".to_owned(), resource.into());
+    }
     body.insert("action_type".to_owned(), action_type.into());
     body.insert("resource".to_owned(), format!("{server}/{namespace}/{verb}").into());
     body.insert("mcp_server_name".to_owned(), server.into());
     let call = Call { body, ..call.clone() };
-    let mut answer = submit(desk, &call)?;
+    let mut answer = match submit(desk, &call) {
+        // This path's readers know no refusal that is an object.
+        Err(refusal) if refusal.is_violation() => json!({
+            "action_id": "", "decision": "denied", "status": "denied", "requires_approval": false,
+            "execution_allowed": false, "reason": refusal.detail, "risk_score": 100,
+        }),
+        answer => answer?,
+    };
     answer["success"] = (answer["decision"] != "denied").into();
     Ok(answer)
 }
@@ -202,6 +213,9 @@ fn placed(
             return Ok(Err(Refusal::new(refusal.status(), refusal.to_string())));
         }
     };
+    if let Err(refusal) = gate::check(tx, court.org, &ask, call)? {
+        return Ok(Err(refusal));
+    }
     let above = above?;
     if court.config.governance.enforce_topology
         && let Some(parent) = &above

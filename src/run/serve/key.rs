@@ -86,13 +86,21 @@ pub struct Org {
     /// Of its agents that nobody gave a level.
     pub trust: Level,
     pub made: DateTime<Utc>,
+    /// Acts may name only registered MCP servers.
+    #[serde(default)]
+    pub demands_mcp_servers: bool,
+    /// Acts may name only registered models.
+    #[serde(default)]
+    pub demands_models: bool,
 }
 
 impl Org {
     /// The organisation that is there without being made.
     pub fn local() -> Self {
         let made = DateTime::UNIX_EPOCH;
-        Self { name: LOCAL_ORG.to_owned(), number: 1, trust: Level::L1, made }
+        let name = LOCAL_ORG.to_owned();
+        let (demands_mcp_servers, demands_models) = (false, false);
+        Self { name, number: 1, trust: Level::L1, made, demands_mcp_servers, demands_models }
     }
 }
 
@@ -156,15 +164,38 @@ pub fn org_put(
         (Some(org), true) => Org { trust, ..org.clone() },
         (None, false) => {
             let number = known.iter().map(|org| org.number).max().unwrap_or(0) + 1;
-            Org { name: name.to_owned(), number, trust, made: now.wall }
+            Org { name: name.to_owned(), number, trust, made: now.wall, ..Org::local() }
         }
     };
-    let body = serde_json::to_value(&made).expect("plain data of ours serialises");
-    db::write(store, REGISTER, now, |tx| tx.fact_put(ORG, name, &body))?;
+    keep(store, &made, now)?;
     let draft = Draft::new(Kind::KeyChanged, by, format!("organisation {name}"))
         .with("trust", trust.word());
     db::write(store, name, now, |tx| db::append(tx, &draft, now).map(drop))?;
     Ok(made)
+}
+
+/// Says what acts of an organisation must name; `None` leaves it as it is.
+pub fn org_demand(
+    store: &mut dyn Store,
+    name: &str,
+    (mcp_servers, models): (Option<bool>, Option<bool>),
+    by: &str,
+    now: Now,
+) -> Result<Org, KeyError> {
+    let mut changed = org(store, name)?.ok_or_else(|| KeyError::NoOrg(name.to_owned()))?;
+    changed.demands_mcp_servers = mcp_servers.unwrap_or(changed.demands_mcp_servers);
+    changed.demands_models = models.unwrap_or(changed.demands_models);
+    keep(store, &changed, now)?;
+    let draft = Draft::new(Kind::KeyChanged, by, format!("organisation {name}"))
+        .with("demands_mcp_servers", changed.demands_mcp_servers)
+        .with("demands_models", changed.demands_models);
+    db::write(store, name, now, |tx| db::append(tx, &draft, now).map(drop))?;
+    Ok(changed)
+}
+
+fn keep(store: &mut dyn Store, org: &Org, now: Now) -> Result<(), DbError> {
+    let body = serde_json::to_value(org).expect("plain data of ours serialises");
+    db::write(store, REGISTER, now, |tx| tx.fact_put(ORG, &org.name, &body))
 }
 
 /// What a new key is to be.

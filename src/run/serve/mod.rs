@@ -8,6 +8,7 @@
 pub mod action;
 pub mod deliver;
 pub mod desk;
+pub mod gate;
 pub mod json;
 pub mod judge;
 pub mod key;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::desk::{Call, Desk, Lane};
 use super::key::Scope;
 use super::refusal::Refusal;
-use super::{action, log, registry, topology, webhook};
+use super::{action, gate, log, registry, topology, webhook};
 
 /// A method of HTTP that some endpoint has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +124,21 @@ pub const ROUTES: &[Route] = &[
     route(Get, "/audit/logs", On(Read, AUDIT, log::list), "the audit log, newest first"),
     route(Get, "/api/audit/logs", On(Read, AUDIT, log::list), "the same, documented path"),
 
+    route(Post, "/api/v1/orchestration/topology/mcp", On(Write, ADMIN, topology::register_mcp), "register MCP servers as workers of an orchestrator"),
+
+    route(Post, "/api/registry/mcp-servers", On(Write, ADMIN, gate::register_server), "register an MCP server; again changes it"),
+    route(Get, "/api/registry/mcp-servers", On(Read, ANY, gate::servers), "all MCP servers"),
+    route(Get, "/api/registry/mcp-servers/{name}", On(Read, ANY, gate::server), "one MCP server"),
+    route(Delete, "/api/registry/mcp-servers/{name}", On(Write, ADMIN, gate::remove_server), "take an MCP server off the register"),
+    route(Post, "/api/registry/mcp-servers/{name}/activate", On(Write, ADMIN, gate::activate_server), "let acts name an MCP server again"),
+    route(Post, "/api/registry/mcp-servers/{name}/deactivate", On(Write, ADMIN, gate::deactivate_server), "refuse acts that name an MCP server"),
+    route(Post, "/api/registry/models", On(Write, ADMIN, gate::register_model), "register a model; again changes it"),
+    route(Get, "/api/registry/models", On(Read, ANY, gate::models), "all models"),
+    route(Get, "/api/registry/models/{name}", On(Read, ANY, gate::model), "one model"),
+    route(Delete, "/api/registry/models/{name}", On(Write, ADMIN, gate::remove_model), "take a model off the register"),
+    route(Post, "/api/registry/models/{name}/activate", On(Write, ADMIN, gate::activate_model), "let acts name a model again"),
+    route(Post, "/api/registry/models/{name}/deactivate", On(Write, ADMIN, gate::deactivate_model), "refuse acts that name a model"),
+
     route(Get, "/api/webhooks", On(Read, AUDIT, webhook::list), "who is told of decisions"),
     route(Post, "/api/webhooks/configure", On(Write, ADMIN, webhook::configure), "tell an address of decisions"),
     route(Put, "/api/webhooks/{id}", On(Write, ADMIN, webhook::change), "change address, events or whether it is told"),
@@ -131,13 +146,6 @@ pub const ROUTES: &[Route] = &[
     route(Post, "/api/webhooks/{id}/test", On(Out, ADMIN, webhook::test), "one delivery now, and what came of it"),
     route(Get, "/api/webhooks/{id}/dead-letters", On(Read, AUDIT, webhook::dead_letters), "deliveries that were given up"),
 
-    route(Post, "/api/v1/orchestration/topology/mcp", Absent, "MCP servers as workers"),
-    route(Post, "/api/registry/mcp-servers", Absent, "the register of MCP servers"),
-    route(Get, "/api/registry/mcp-servers", Absent, "the register of MCP servers"),
-    route(Get, "/api/registry/mcp-servers/{name}", Absent, "the register of MCP servers"),
-    route(Delete, "/api/registry/mcp-servers/{name}", Absent, "the register of MCP servers"),
-    route(Post, "/api/registry/mcp-servers/{name}/activate", Absent, "the register of MCP servers"),
-    route(Post, "/api/registry/mcp-servers/{name}/deactivate", Absent, "the register of MCP servers"),
     route(Post, "/api/authorization/mcp-discovery/scan-network", Absent, "discovery of MCP servers"),
     route(Get, "/api/authorization/mcp-discovery/health-monitor", Absent, "discovery of MCP servers"),
     route(Get, "/api/v1/output-filter/config", Absent, "filtering of output"),

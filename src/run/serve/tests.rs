@@ -133,6 +133,10 @@ fn what_is_foreign_and_what_is_absent_get_the_same_bytes_on_every_endpoint() {
     rig.call(AGENT, Verb::Post, "/api/agents/health/heartbeat", &agent).check(200, "true");
     let edge = json!({ "orchestrator_agent_id": "planner", "worker_agent_ids": ["worker"] });
     rig.call(ADMIN, Verb::Post, "/api/v1/orchestration/topology", &edge).check(200, "true");
+    for (path, field) in [("mcp-servers", "server_name"), ("models", "model_id")] {
+        let path = format!("/api/registry/{path}");
+        rig.call(ADMIN, Verb::Post, &path, &json!({ field: "files" })).check(200, "files");
+    }
     let hook = json!({ "url": "https://192.0.43.8/", "events": ["action.denied"] });
     rig.call(ADMIN, Verb::Post, "/api/webhooks/configure", &hook).check(200, "whsec_");
     let body = json!({
@@ -154,12 +158,14 @@ fn what_is_foreign_and_what_is_absent_get_the_same_bytes_on_every_endpoint() {
             "id" => own.to_string(),
             "agent_id" => "planner".to_owned(),
             "session_id" => "sess-aa".to_owned(),
+            "name" => "files".to_owned(),
             _ => "1".to_owned(),
         });
         let absent = path(|name, _| match name {
             "id" => "987".to_owned(),
             "agent_id" => "nothere".to_owned(),
             "session_id" => "sess-zz".to_owned(),
+            "name" => "nofiles".to_owned(),
             _ => "9".to_owned(),
         });
         for scope in Scope::ALL {
@@ -179,7 +185,7 @@ fn what_is_foreign_and_what_is_absent_get_the_same_bytes_on_every_endpoint() {
             served += u32::from(rig.call(ADMIN, route.verb, &known, &body).status == 200);
         }
     }
-    assert!(compared > 50 && served == 10, "{compared} compared, {served} served");
+    assert!(compared > 70 && served == 12, "{compared} compared, {served} served");
     rig.submit(&write("still here")).check(200, "allowed");
 }
 
@@ -608,4 +614,58 @@ fn a_webhook_cannot_lead_into_a_private_network() {
     configure("https://localhost:1/", events).check(200, "whsec_");
     let tried = rig.call(ADMIN, Verb::Post, "/api/webhooks/1/test", &json!({}));
     tried.check(200, "private network");
+}
+
+#[test]
+fn acts_name_only_registered_servers_and_models_where_that_is_demanded() {
+    let rig = Rig::new("");
+    let act = |more: Value| rig.submit(&with(write("t"), more));
+    let files = || json!({ "mcp_server_name": "files" });
+    act(files()).check(200, "allowed");
+    let mut governance = Governance::open(&rig.project).unwrap();
+    let demands = (Some(true), Some(true));
+    key::org_demand(governance.store(), LOCAL_ORG, demands, "ann", clock::now()).unwrap();
+    let refused = act(files()).check(403, "not registered");
+    assert_eq!(refused["detail"]["error"], "MCP governance violation");
+    assert_eq!(refused["detail"]["mcp_server_name"], "files");
+    act(json!({ "context": { "mcp_server": "files" } })).check(403, "not registered");
+    act(json!({ "mcp_server_name": ["files"] })).check(422, "must be a string");
+    act(json!({ "model_id": "m-1" })).check(403, "Model governance violation");
+    act(json!({})).check(200, "allowed");
+    let mcp = json!({ "mcp_server": "files", "namespace": "fs", "verb": "read" });
+    let path = "/api/v1/mcp/actions/submit";
+    let said = rig.call(AGENT, Verb::Post, path, &mcp).check(200, "not registered");
+    let fields = ["success", "status", "requires_approval"].map(|name| said[name].clone());
+    assert_eq!(fields, [json!(false), json!("denied"), json!(false)]);
+    let server = json!({ "server_name": "files", "blocked_tools": ["rm"] });
+    let path = "/api/registry/mcp-servers";
+    rig.call(AGENT, Verb::Post, path, &server).check(403, "scope");
+    let made = rig.call(ADMIN, Verb::Post, path, &server).check(200, "success");
+    assert_eq!(made["server"]["id"], 1);
+    rig.call(ADMIN, Verb::Post, "/api/registry/models", &json!({ "model_id": "m-1" }))
+        .check(200, "m-1");
+    act(json!({ "mcp_server_name": "files", "model_id": "m-1" })).check(200, "allowed");
+    act(json!({ "mcp_server_name": "files", "tool_name": "rm" })).check(403, "is blocked");
+    let edge = json!({ "orchestrator_agent_id": "lead", "mcp_server_ids": [1] });
+    let mcp = "/api/v1/orchestration/topology/mcp";
+    rig.call(ADMIN, Verb::Post, mcp, &edge).check(200, "mcp:files");
+    let lost = json!({ "orchestrator_agent_id": "lead", "mcp_server_ids": [1, 7] });
+    rig.call(ADMIN, Verb::Post, mcp, &lost).check(403, "not found");
+    let off = format!("{path}/files/deactivate");
+    rig.call(ADMIN, Verb::Post, &off, &json!({ "reason": "an incident" })).check(200, "false");
+    key::org_demand(governance.store(), LOCAL_ORG, (Some(false), None), "ann", clock::now())
+        .unwrap();
+    act(files()).check(403, "is deactivated");
+    rig.call(ADMIN, Verb::Post, &format!("{path}/files/activate"), &json!({})).check(200, "true");
+    act(files()).check(200, "allowed");
+    let kill = json!({ "orchestrator_agent_id": "lead", "reason": "astray", "confirm": true });
+    let cascade = "/api/v1/orchestration/topology/kill-cascade";
+    rig.call(ADMIN, Verb::Post, cascade, &kill).check(200, "mcp:files");
+    act(files()).check(403, "kill switch");
+    let events = rig.call(ADMIN, Verb::Get, "/audit/logs?kind=refused", &json!({})).text;
+    for code in
+        ["MCP_SERVER_UNREGISTERED_DENY", "MODEL_UNREGISTERED_DENY", "MCP_SERVER_KILLED_DENY"]
+    {
+        assert!(events.contains(code), "{events}");
+    }
 }
