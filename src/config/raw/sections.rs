@@ -8,6 +8,7 @@ use super::rule::RuleEntry;
 use super::{At, lapse::Lapse, section};
 use crate::config::governance::{BudgetWindow, DepthRule, Trust};
 use crate::config::section::backend::{Holder, PromptDelivery};
+use crate::config::serve::Algorithm;
 use crate::config::{Kind, Watch};
 
 section! {
@@ -159,6 +160,14 @@ section! {
     struct ServeSection in "[serve]" {
         /// Webhooks may go to this machine and into private networks, and by plain `http`.
         webhooks_to_private: bool = Is("false"),
+        /// The `iss` of tokens that say who a person is, beside those of `ao key token`.
+        people_issuer: String = Nothing,
+        /// The `aud` that those tokens must have.
+        people_audience: String = Is("\"ao\""),
+        /// How they are signed.
+        people_algorithm: Algorithm = Is("\"EdDSA\""),
+        /// File of the key that checks them: an Ed25519 public key (PEM or hex), or the secret of `HS256`.
+        people_key: String = Nothing,
     }
 }
 

@@ -19,6 +19,7 @@ use crate::govern::lineage::{self, Parent};
 use crate::govern::trust::Level;
 use crate::govern::verdict::{Effect, Step};
 use crate::run::governance::bounds::caps;
+use crate::run::governance::decide::Answer;
 use crate::run::governance::session::SESSION;
 use crate::run::governance::settle::{Outcome, settle};
 use crate::run::governance::submit::{Known, Submission, submit_in};
@@ -527,6 +528,41 @@ pub fn list(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
     let fits = |action: &Value| wanted.is_none_or(|wanted| action["status"] == wanted.as_str());
     let actions: Vec<Value> = actions.into_iter().take(limit as usize).filter(fits).collect();
     Ok(json!({ "actions": actions, "limit": limit, "offset": offset, "has_more": has_more }))
+}
+
+/// `POST /api/v1/actions/{id}/approve`: a person's yes, signed like one of `ao approve`.
+pub fn approve(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
+    decided(desk, call, &Answer::Approve)
+}
+
+/// `POST /api/v1/actions/{id}/reject`.
+pub fn reject(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
+    let why = call.text("reason")?.unwrap_or("no reason was given").to_owned();
+    within("reason", &why, 1_000)?;
+    decided(desk, call, &Answer::Deny { why })
+}
+
+fn decided(desk: &mut Desk, call: &Call, answer: &Answer) -> Result<Value, Refusal> {
+    if call.caller.person.as_ref().is_none_or(|person| !person.role.approves()) {
+        return Err(Refusal::new(
+            401,
+            "only a person decides on actions: by a token of an approver, or with `ao approve`",
+        ));
+    }
+    let id = call.id("id")?;
+    let action = desk::read(&mut desk.governance, call, |tx| tx.action(id))?;
+    let action = action.ok_or_else(Refusal::absent)?;
+    let held = action.new.approval_id.filter(|_| action.new.status == Status::Held);
+    let approval = held.ok_or_else(|| Refusal::forbidden("this action does not wait"))?;
+    let by = call.caller.name();
+    let org = std::mem::replace(&mut desk.governance.org, call.caller.org.clone());
+    let answered = desk.governance.answer(approval, answer, &by, call.now);
+    desk.governance.org = org;
+    let status = match answered?.state {
+        State::Approved | State::Used => "approved",
+        State::Pending | State::Denied | State::Expired => "denied",
+    };
+    Ok(json!({ "success": true, "action_id": id, "status": status, "decided_by": by }))
 }
 
 /// `POST /api/agent-action/{id}/complete`.

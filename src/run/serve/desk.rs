@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use serde_json::{Map, Value};
 
 use super::key::{self, Org, Scope};
+use super::person::{Issuers, Person};
 use super::refusal::Refusal;
 use crate::base::now::Now;
 use crate::govern::bounds::Bounds;
@@ -27,20 +28,25 @@ use crate::sys::db::{self, DbError, Tx};
 /// Requests that may wait in a lane; more are turned away.
 const WAITING_MAX: usize = 1_024;
 
-/// Who calls, by its key.
+/// Who calls, by its key or a person's token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     pub org: String,
     pub scope: Scope,
+    /// Empty of a person.
     pub key_id: String,
     /// The only agent it speaks for.
     pub agent: Option<String>,
+    pub person: Option<Person>,
 }
 
 impl Caller {
     /// For the record.
     pub fn name(&self) -> String {
-        format!("key:{}", self.key_id)
+        match &self.person {
+            Some(person) => format!("person:{}", person.name),
+            None => format!("key:{}", self.key_id),
+        }
     }
 
     /// Whether it may speak for this agent.
@@ -120,6 +126,7 @@ pub struct Desk {
     pub secret: [u8; 32],
     /// Of the operator's folder: secrets shared with clients follow from it.
     pub server_key: [u8; 32],
+    pub issuers: Arc<Issuers>,
 }
 
 impl Desk {
@@ -127,6 +134,7 @@ impl Desk {
         project: &Arc<Project>,
         table: &Arc<Table>,
         secret: [u8; 32],
+        issuers: &Arc<Issuers>,
     ) -> Result<Self, GovernanceError> {
         let governance = Governance::open(project)?;
         let source = Source {
@@ -139,7 +147,8 @@ impl Desk {
         let server_key = governance.operator.server_key()?;
         let policies = Watched::new(source);
         let (project, table) = (Arc::clone(project), Arc::clone(table));
-        Ok(Self { governance, project, policies, table, bounds, secret, server_key })
+        let issuers = Arc::clone(issuers);
+        Ok(Self { governance, project, policies, table, bounds, secret, server_key, issuers })
     }
 
     /// The caller's organisation.

@@ -89,7 +89,8 @@ impl Register {
                 || (c == '/' && self == Self::McpServers)
         };
         if name.is_empty() || name.contains(unfit) {
-            let text = format!("{} must not be empty or contain blanks or any of ? # % * /", self.field());
+            let text =
+                format!("{} must not be empty or contain blanks or any of ? # % * /", self.field());
             return Err(Refusal::invalid(text));
         }
         Ok(())
@@ -186,9 +187,7 @@ fn against(
         return said("TOOL_BLOCKED", "this tool of the MCP server is blocked");
     }
     let kills = tx.kills()?;
-    if register == Register::McpServers
-        && kills.iter().any(|kill| kill.target == as_agent(name))
-    {
+    if register == Register::McpServers && kills.iter().any(|kill| kill.target == as_agent(name)) {
         return said("KILLED", "this MCP server was stopped by a kill switch");
     }
     Ok(None)

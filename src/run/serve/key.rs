@@ -7,10 +7,11 @@
 
 use std::io::Read as _;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::person::Person;
 use crate::base::now::Now;
 use crate::govern::audit::{Draft, Kind, hex};
 use crate::govern::trust::Level;
@@ -116,6 +117,8 @@ pub enum KeyError {
     OrgName(String),
     #[error("there is no key `{0}`")]
     NoKey(String),
+    #[error("the key `{0}` opens nothing any more")]
+    Over(String),
     #[error("cannot read random bytes")]
     Random(#[source] std::io::Error),
 }
@@ -276,6 +279,66 @@ pub fn revoke(store: &mut dyn Store, id: &str, by: &str, now: Now) -> Result<Key
     Ok(key)
 }
 
+/// Records that a person was given a token.
+pub fn record_token(
+    store: &mut dyn Store,
+    person: &Person,
+    lasts: TimeDelta,
+    by: &str,
+    now: Now,
+) -> Result<(), DbError> {
+    let draft = Draft::new(Kind::KeyChanged, by, format!("token of {}", person.name))
+        .with("role", person.role.word())
+        .with("minutes", lasts.num_minutes());
+    db::write(store, &person.org, now, |tx| db::append(tx, &draft, now).map(drop))
+}
+
+/// Sets when a key ends. A key that was revoked stays so.
+pub fn expire(
+    store: &mut dyn Store,
+    id: &str,
+    at: DateTime<Utc>,
+    by: &str,
+    now: Now,
+) -> Result<Key, KeyError> {
+    let body = db::read(store, REGISTER, |tx| tx.fact(KEY, id))?;
+    let mut key: Key = parse(body.ok_or_else(|| KeyError::NoKey(id.to_owned()))?)?;
+    key.expires = Some(at);
+    put(store, &key, now)?;
+    let draft =
+        Draft::new(Kind::KeyChanged, by, format!("API key {id}")).with("expires", at.to_rfc3339());
+    db::write(store, &key.org, now, |tx| db::append(tx, &draft, now).map(drop))?;
+    Ok(key)
+}
+
+/// Makes a key like this one, which ends after `overlap` or when it would have anyway.
+pub fn rotate(
+    store: &mut dyn Store,
+    id: &str,
+    overlap: TimeDelta,
+    by: &str,
+    now: Now,
+) -> Result<(Key, String), KeyError> {
+    let body = db::read(store, REGISTER, |tx| tx.fact(KEY, id))?;
+    let old: Key = parse(body.ok_or_else(|| KeyError::NoKey(id.to_owned()))?)?;
+    if !old.holds(now.wall) {
+        return Err(KeyError::Over(id.to_owned()));
+    }
+    let new = NewKey {
+        org: &old.org,
+        scope: old.scope,
+        agent: old.agent.clone(),
+        // As long as the old one was made for.
+        expires: old.expires.map(|expires| now.wall + (expires - old.made)),
+        beginning: &old.beginning,
+        signed: old.signed,
+    };
+    let made = create(store, &new, by, now)?;
+    let ends = now.wall + overlap;
+    expire(store, id, old.expires.map_or(ends, |expires| expires.min(ends)), by, now)?;
+    Ok(made)
+}
+
 /// The key that a request brought, if it is one and still holds.
 pub fn authenticate(store: &mut dyn Store, text: &str, now: Now) -> Result<Option<Key>, KeyError> {
     let mut parts = text.split('_');
@@ -347,6 +410,26 @@ mod tests {
         assert!(authenticate(&mut store, &text, now).unwrap().is_some());
         let later = Now { wall: now.wall + chrono::TimeDelta::seconds(1), ..now };
         assert!(authenticate(&mut store, &text, later).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_rotated_key_has_a_successor_like_it_and_ends_later() {
+        let (mut store, now) = (MemoryStore::default(), clock::now());
+        let agent = Some("worker".to_owned());
+        let signed = NewKey { agent, signed: true, ..new(Scope::Agent) };
+        let (old, text) = create(&mut store, &signed, "ann", now).unwrap();
+        let hour = TimeDelta::hours(1);
+        let (made, fresh) = rotate(&mut store, &old.id, hour, "ann", now).unwrap();
+        assert_eq!(
+            (made.agent.as_deref(), made.signed, made.expires),
+            (Some("worker"), true, None)
+        );
+        let later = Now { wall: now.wall + hour, ..now };
+        let mut opens = |text: &str, now| authenticate(&mut store, text, now).unwrap().is_some();
+        assert!(opens(&text, now) && opens(&fresh, now));
+        assert!(!opens(&text, later) && opens(&fresh, later));
+        let over = rotate(&mut store, &old.id, hour, "ann", later);
+        assert!(matches!(over, Err(KeyError::Over(_))));
     }
 
     #[test]

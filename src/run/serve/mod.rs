@@ -2,8 +2,7 @@
 //!
 //! One place takes the key from a request and says whose it is ([`key::authenticate`], called only
 //! here); everything behind it knows one organisation. Answers are JSON, refusals one sentence.
-//! It listens on loopback only: there is no TLS here, so whoever wants to be reached from elsewhere
-//! puts a proxy that has it in front. Left out: `PostgreSQL`, JWT.
+//! Without TLS, its own or that of a proxy in front, it listens on loopback only. Left out: `PostgreSQL`.
 
 pub mod action;
 pub mod deliver;
@@ -14,6 +13,7 @@ pub mod judge;
 pub mod key;
 pub mod log;
 pub mod metrics;
+pub mod person;
 pub mod refusal;
 pub mod registry;
 pub mod route;
@@ -21,6 +21,7 @@ pub mod seal;
 pub mod signature;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 pub mod topology;
 pub mod webhook;
 
@@ -42,6 +43,7 @@ use serde_json::{Map, Value};
 
 use self::desk::{Call, Caller, Desk, Lane, Lanes};
 use self::metrics::Metrics;
+use self::person::{Issuers, PersonError};
 use self::refusal::Refusal;
 use self::route::{Answer, Open, ROUTES, Route, Verb};
 use self::signature::Sent;
@@ -52,6 +54,8 @@ use crate::sys::clock;
 use crate::sys::http::{Client, HttpError};
 
 const BODY_BYTES_MAX: usize = 1 << 20;
+/// Of an API key or a token.
+const CREDENTIAL_BYTES_MAX: usize = 4_096;
 /// A body that takes longer is given up.
 const BODY_WAIT: Duration = Duration::from_secs(5);
 /// Longer than any lane but the slow one takes; published clients give up after 5 s.
@@ -62,7 +66,9 @@ const END_WAIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    #[error("`{0}` is not an address of this machine alone, and there is no TLS here")]
+    #[error(
+        "`{0}` is not an address of this machine alone, and without TLS keys could be read on the way"
+    )]
     NotLoopback(SocketAddr),
     #[error("cannot listen on {address}")]
     Listen {
@@ -79,12 +85,25 @@ pub enum ServeError {
     #[error("cannot read the table of action classes")]
     ReadClasses(#[source] std::io::Error),
     #[error(transparent)]
+    People(#[from] PersonError),
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    #[error(transparent)]
     Classes(#[from] ClassesError),
 }
 
 struct Shared {
     lanes: Lanes,
     metrics: Metrics,
+}
+
+/// Where a server listens, and how.
+#[derive(Debug, Clone)]
+pub struct Door {
+    pub listen: SocketAddr,
+    pub tls: Option<tls::Files>,
+    /// Something in front speaks TLS, so that this may be reached from elsewhere without.
+    pub behind_proxy: bool,
 }
 
 /// A running server.
@@ -100,9 +119,16 @@ pub struct Server {
 impl Server {
     /// Listens on `listen`, which must be loopback; port 0 takes a free one.
     pub fn start(project: Project, listen: SocketAddr) -> Result<Self, ServeError> {
-        if !listen.ip().is_loopback() {
+        Self::open(project, Door { listen, tls: None, behind_proxy: false })
+    }
+
+    /// Listens as `door` says.
+    pub fn open(project: Project, door: Door) -> Result<Self, ServeError> {
+        let Door { listen, tls, behind_proxy } = door;
+        if !listen.ip().is_loopback() && tls.is_none() && !behind_proxy {
             return Err(ServeError::NotLoopback(listen));
         }
+        let certificate = tls.map(tls::Certificate::read).transpose()?.map(Arc::new);
         let table = match &project.config.governance.classes {
             Some(path) => {
                 let text = std::fs::read_to_string(path).map_err(ServeError::ReadClasses)?;
@@ -112,6 +138,8 @@ impl Server {
         };
         let governance = Governance::open(&project)?;
         let server_key = governance.operator.server_key().map_err(GovernanceError::Operator)?;
+        let people = project.config.serve.people.as_ref();
+        let issuers = Arc::new(Issuers::read(&server_key, people)?);
         let client = Client::new(webhook::reach(&project.config)).map_err(ServeError::Client)?;
         let worker = deliver::Worker::new(governance, server_key, client);
         let worker = worker.map_err(ServeError::Start)?;
@@ -120,7 +148,7 @@ impl Server {
         let random = std::fs::File::open("/dev/urandom");
         random.and_then(|mut file| file.read_exact(&mut secret)).map_err(ServeError::Start)?;
         let (lanes, mut threads) =
-            Lanes::start(&Arc::new(move || Desk::open(&project, &table, secret)))?;
+            Lanes::start(&Arc::new(move || Desk::open(&project, &table, secret, &issuers)))?;
         let failed = |cause| ServeError::Listen { address: listen, cause };
         let listener = std::net::TcpListener::bind(listen).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
@@ -134,7 +162,7 @@ impl Server {
         threads.insert(
             0,
             std::thread::spawn(move || {
-                runtime.block_on(run(listener, router(&shared), ended));
+                runtime.block_on(run(listener, certificate, router(&shared), ended));
                 // What was accepted is answered or recorded: the lanes end when all that waits is done.
                 drop(shared);
                 runtime.shutdown_background();
@@ -174,12 +202,24 @@ impl Drop for Server {
 
 async fn run(
     listener: std::net::TcpListener,
+    certificate: Option<Arc<tls::Certificate>>,
     router: Router,
     ended: tokio::sync::oneshot::Receiver<()>,
 ) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+    if let Some(certificate) = certificate {
+        let Ok(listener) = tls::Listener::new(listener, certificate) else { return };
+        return carry(listener, router, ended).await;
+    }
     // Head and body of an answer are two writes; waiting between them costs clients 40 ms a call.
-    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+    carry(listener.tap_io(|stream| drop(stream.set_nodelay(true))), router, ended).await;
+}
+
+async fn carry<L>(listener: L, router: Router, ended: tokio::sync::oneshot::Receiver<()>)
+where
+    L: axum::serve::Listener,
+    L::Addr: std::fmt::Debug,
+{
     let (told, last) = tokio::sync::oneshot::channel::<()>();
     let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
         drop(ended.await);
@@ -282,11 +322,21 @@ fn authenticated(
     sent: &Sent,
     now: crate::base::now::Now,
 ) -> Result<Caller, Refusal> {
+    if key.contains('.') {
+        let person = desk.issuers.verify(key, now.wall);
+        let person = person.ok_or_else(|| Refusal::new(401, "this token is not valid"))?;
+        if sent.signature.is_some() {
+            return Err(Refusal::new(401, "`X-Signature` goes with an API key"));
+        }
+        let (org, scope) = (person.org.clone(), person.role.scope());
+        let (key_id, agent, person) = (String::new(), None, Some(person));
+        return Ok(Caller { org, scope, key_id, agent, person });
+    }
     let found = key::authenticate(desk.governance.store(), key, now)?;
     let key = found.ok_or_else(|| Refusal::new(401, "this API key is not valid"))?;
     let secret = signature::secret(&desk.server_key, &key.id);
     signature::check(key.signed, &secret, sent, now.wall)?;
-    Ok(Caller { org: key.org, scope: key.scope, key_id: key.id, agent: key.agent })
+    Ok(Caller { org: key.org, scope: key.scope, key_id: key.id, agent: key.agent, person: None })
 }
 
 async fn open_answer(shared: &Arc<Shared>, open: Open) -> Result<Value, Refusal> {
@@ -331,7 +381,10 @@ async fn on_lane(
 fn key_of(headers: &HeaderMap) -> Result<String, Refusal> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let bearer = || text("authorization").and_then(|value| value.strip_prefix("Bearer "));
-    let key = text("x-api-key").or_else(bearer).map(str::trim).filter(|key| key.len() <= 256);
+    let key = text("x-api-key")
+        .or_else(bearer)
+        .map(str::trim)
+        .filter(|key| key.len() <= CREDENTIAL_BYTES_MAX);
     key.map(str::to_owned).ok_or_else(|| Refusal::new(401, "this needs an API key in `X-API-Key`"))
 }
 

@@ -90,8 +90,8 @@ pub const ROUTES: &[Route] = &[
     route(Get, "/api/v1/actions/{id}/status", On(Write, ANY, action::status), "how an action stands; an approved one is claimed"),
     route(Get, "/api/agent-action/status/{id}", On(Write, ANY, action::status), "the same, older path"),
     route(Get, "/api/sdk/approval/{id}", On(Write, ANY, action::approval), "how the approval of an action stands"),
-    route(Post, "/api/v1/actions/{id}/approve", On(Read, ANY, person), "401: only a person approves, with `ao approve`"),
-    route(Post, "/api/v1/actions/{id}/reject", On(Read, ANY, person), "401: only a person refuses, with `ao deny`"),
+    route(Post, "/api/v1/actions/{id}/approve", On(Write, ANY, action::approve), "a person lets a held action through; keys get 401"),
+    route(Post, "/api/v1/actions/{id}/reject", On(Write, ANY, action::reject), "a person refuses a held action; keys get 401"),
     route(Post, "/api/agent-action/{id}/complete", On(Write, AGENT, action::complete), "report that an action succeeded"),
     route(Post, "/api/agent-action/{id}/fail", On(Write, AGENT, action::fail), "report that an action failed"),
 
@@ -168,13 +168,6 @@ fn deployment(_desk: &mut Desk, _call: &Call) -> Result<Value, Refusal> {
 #[expect(clippy::unnecessary_wraps, reason = "it stands in the table of handlers")]
 fn classifications(_desk: &mut Desk, _call: &Call) -> Result<Value, Refusal> {
     Ok(json!({ "classifications": [] }))
-}
-
-fn person(_desk: &mut Desk, _call: &Call) -> Result<Value, Refusal> {
-    Err(Refusal::new(
-        401,
-        "an API key cannot decide on actions: a person does, with `ao approve` or `ao deny`",
-    ))
 }
 
 /// The names between braces.

@@ -669,3 +669,112 @@ fn acts_name_only_registered_servers_and_models_where_that_is_demanded() {
         assert!(events.contains(code), "{events}");
     }
 }
+
+#[test]
+fn a_person_decides_by_token_within_the_own_organisation_only() {
+    let rig = Rig::new("");
+    let mut governance = Governance::open(&rig.project).unwrap();
+    let server_key = governance.operator.server_key().unwrap();
+    let token = |org: &str, role, minutes| {
+        let person = person::Person { name: "bob".to_owned(), org: org.to_owned(), role };
+        person::issue(&server_key, &person, chrono::TimeDelta::minutes(minutes), clock::now().wall)
+    };
+    let send = |token: &str, verb, path: &str, body: &Value| {
+        let headers =
+            format!("authorization: Bearer {token}\r\ncontent-type: application/json\r\n");
+        rig.send(verb, path, &headers, &body.to_string())
+    };
+    let held = |resource: &str| {
+        let wish = json!({ "context": { "require_human_approval": true } });
+        rig.submit(&with(write(resource), wish)).check(200, "pending")["id"].as_i64().unwrap()
+    };
+    let path = |id: i64, what: &str| format!("/api/v1/actions/{id}/{what}");
+    let first = held("t");
+    let approver = token(LOCAL_ORG, person::Role::Approver, 5);
+    let auditor = token(LOCAL_ORG, person::Role::Auditor, 5);
+    send(&auditor, Verb::Post, &path(first, "approve"), &json!({})).check(401, "only a person");
+    send(&auditor, Verb::Get, "/audit/logs", &json!({})).check(200, "events");
+    let over = token(LOCAL_ORG, person::Role::Admin, 0);
+    send(&over, Verb::Get, "/audit/logs", &json!({})).check(401, "not valid");
+    let foreign = token("acme", person::Role::Admin, 5);
+    let absent = send(&foreign, Verb::Post, &path(9_999, "approve"), &json!({}));
+    assert_eq!(send(&foreign, Verb::Post, &path(first, "approve"), &json!({})), absent);
+    absent.check(403, "not found");
+    send(&approver, Verb::Post, "/api/v1/actions/submit", &write("t")).check(403, "scope");
+    send(&approver, Verb::Post, &path(first, "approve"), &json!({})).check(200, "person:bob");
+    send(&approver, Verb::Post, &path(first, "reject"), &json!({})).check(403, "cannot be denied");
+    let status = rig.call(AGENT, Verb::Get, &path(first, "status"), &json!({}));
+    let status = status.check(200, "approved by person:bob");
+    assert_eq!(status["execution_allowed"], true);
+    send(&approver, Verb::Post, &path(first, "approve"), &json!({})).check(403, "does not wait");
+    let second = held("u");
+    let why = json!({ "reason": "not on a friday" });
+    send(&approver, Verb::Post, &path(second, "reject"), &why).check(200, "denied");
+    let status = rig.call(AGENT, Verb::Get, &path(second, "status"), &json!({}));
+    status.check(200, "not on a friday");
+    let admin = token(LOCAL_ORG, person::Role::Admin, 5);
+    let body = json!({ "level": "L1", "reason": "less" });
+    send(&admin, Verb::Put, "/api/v1/agents/planner/trust", &body).check(200, "L1");
+    let kept = crate::sys::db::read(governance.store(), LOCAL_ORG, |tx| tx.approval(1)).unwrap();
+    assert_eq!(kept.unwrap().decided_by.as_deref(), Some("person:bob"));
+}
+
+/// A fresh certificate for this machine, in files; and who trusts it.
+fn certificate(files: &tls::Files) -> Client {
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+    std::fs::write(&files.certificate, made.cert.pem()).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    Client::trusting(roots, crate::sys::http::Reach::Everywhere).unwrap()
+}
+
+#[test]
+fn tls_is_spoken_with_the_certificate_of_the_moment() {
+    let rig = Rig::new("");
+    let path = |name: &str| rig._root.path().join(name);
+    let files = tls::Files { certificate: path("cert.pem"), key: path("key.pem") };
+    let door = || Door {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        tls: Some(files.clone()),
+        behind_proxy: false,
+    };
+    let missing = Server::open(rig.project.clone(), door());
+    assert!(matches!(missing, Err(ServeError::Tls(_))));
+    let first = certificate(&files);
+    let server = Server::open(rig.project.clone(), door()).unwrap();
+    let url = format!("https://{}/healthz", server.address());
+    let ask = |client: &Client| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(client.send(crate::sys::http::Sending {
+            method: hyper::Method::GET,
+            url: &url,
+            headers: Vec::new(),
+            body: Vec::new(),
+            within: Duration::from_secs(20),
+            answer_bytes_max: 1_000,
+        }))
+    };
+    // One that never says anything keeps nobody out.
+    let silent = std::net::TcpStream::connect(server.address()).unwrap();
+    let said = ask(&first).unwrap();
+    assert!(said.status == 200 && said.body.starts_with(b"{"), "{said:?}");
+    let second = certificate(&files);
+    assert!(matches!(ask(&first), Err(HttpError::Tls(_))));
+    assert_eq!(ask(&second).unwrap().status, 200);
+    std::fs::write(&files.certificate, "nothing").unwrap();
+    assert_eq!(ask(&second).unwrap().status, 200);
+    let mut plain = std::net::TcpStream::connect(server.address()).unwrap();
+    plain.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    let mut seen = Vec::new();
+    drop(plain.read_to_end(&mut seen));
+    assert!(!seen.starts_with(b"HTTP"), "{seen:?}");
+    drop(silent);
+    server.stop();
+    let everywhere =
+        |behind_proxy| Door { listen: "0.0.0.0:0".parse().unwrap(), tls: None, behind_proxy };
+    let open = Server::open(rig.project.clone(), everywhere(false));
+    assert!(matches!(open, Err(ServeError::NotLoopback(_))));
+    Server::open(rig.project.clone(), everywhere(true)).unwrap().stop();
+}

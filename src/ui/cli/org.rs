@@ -114,6 +114,8 @@ pub(super) fn failure(error: &KeyError) -> Failure {
         KeyError::NoKey(_) => {
             Failure::from_error(exit::USAGE, error).hint("`ao key list` shows all")
         }
-        KeyError::OrgThere(_) | KeyError::OrgName(_) => Failure::from_error(exit::USAGE, error),
+        KeyError::OrgThere(_) | KeyError::OrgName(_) | KeyError::Over(_) => {
+            Failure::from_error(exit::USAGE, error)
+        }
     }
 }
