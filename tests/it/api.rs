@@ -21,13 +21,13 @@ const INSTALL_WITHIN: Duration = Duration::from_secs(300);
 const RUN_WITHIN: Duration = Duration::from_secs(120);
 
 /// A server of the fleet's project; it ends when this is dropped.
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Serving {
-    fn begin(fleet: &Fleet) -> Self {
+    pub(crate) fn begin(fleet: &Fleet) -> Self {
         let mut child = fleet.spawn(&["serve", "--json", "--listen", "127.0.0.1:0"]);
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -36,7 +36,7 @@ impl Serving {
     }
 
     /// As a person does with Ctrl-C; its exit code.
-    fn end(mut self) -> Option<i32> {
+    pub(crate) fn end(mut self) -> Option<i32> {
         let pid = i32::try_from(self.child.id()).unwrap();
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
@@ -53,7 +53,7 @@ impl Drop for Serving {
     }
 }
 
-fn key(fleet: &Fleet, arguments: &[&str]) -> String {
+pub(crate) fn key(fleet: &Fleet, arguments: &[&str]) -> String {
     let said = fleet.well(&[&["key", "create"], arguments].concat());
     said.out.trim().to_owned()
 }
@@ -144,7 +144,7 @@ fn folder() -> Result<PathBuf, String> {
     Ok(folder)
 }
 
-fn install(program: &str, arguments: &[&str]) -> Result<(), String> {
+pub(crate) fn install(program: &str, arguments: &[&str]) -> Result<(), String> {
     let call = Call::new(program).args(arguments).timeout(INSTALL_WITHIN);
     let output = call.run().map_err(|error| format!("{program}: {error}"))?;
     if output.success() {
@@ -155,7 +155,7 @@ fn install(program: &str, arguments: &[&str]) -> Result<(), String> {
     Err(said)
 }
 
-fn cache() -> Option<PathBuf> {
+pub(crate) fn cache() -> Option<PathBuf> {
     let at =
         |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     at("AO_TESTS_CACHE")

@@ -13,6 +13,7 @@ pub mod judge;
 pub mod key;
 pub mod log;
 pub mod metrics;
+pub mod openapi;
 pub mod person;
 pub mod refusal;
 pub mod registry;
@@ -343,7 +344,7 @@ async fn open_answer(shared: &Arc<Shared>, open: Open) -> Result<Value, Refusal>
     match open {
         Open::Health => Ok(serde_json::json!({ "status": "ok", "version": crate::VERSION })),
         Open::Metrics => Ok(Value::String(shared.metrics.render())),
-        Open::Description => Ok(route::description()),
+        Open::Description => Ok(openapi::description()),
         Open::Ready => {
             on_lane(shared, Lane::Write, ANSWER_WAIT, |desk| {
                 desk.policies.refresh();

@@ -1,6 +1,6 @@
 //! Every endpoint, in one table: the router, the `OpenAPI` document and the tests are made from it.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::desk::{Call, Desk, Lane};
 use super::key::Scope;
@@ -175,62 +175,9 @@ pub fn parameters(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
 }
 
-/// The table as a document of `OpenAPI` 3.1.
-pub fn description() -> Value {
-    let mut paths: Map<String, Value> = Map::new();
-    let text = |text: &str| json!({ "description": text });
-    let json_body = json!({ "application/json": { "schema": { "type": "object" } } });
-    for route in ROUTES {
-        let parameters: Vec<Value> = parameters(route.path)
-            .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
-            .collect();
-        let refused = json!({ "description": "refused; `detail` says why",
-            "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Refusal" } } } });
-        let (responses, scopes): (Value, &[Scope]) = match route.answer {
-            On(_, scopes, _) => (
-                json!({ "200": { "description": route.what, "content": json_body },
-                    "401": refused, "403": refused, "422": refused }),
-                scopes,
-            ),
-            Answer::Open(_) => (json!({ "200": text(route.what) }), &[]),
-            Absent => (json!({ "401": refused, "501": refused }), ANY),
-        };
-        let mut operation = json!({
-            "summary": route.what,
-            "parameters": parameters,
-            "responses": responses,
-            "x-scopes": scopes.iter().map(|scope| scope.word()).collect::<Vec<_>>(),
-        });
-        if matches!(route.answer, Answer::Open(_)) {
-            operation["security"] = json!([]);
-        }
-        if matches!(route.verb, Post | Put) {
-            operation["requestBody"] = json!({ "content": json_body });
-        }
-        let item = paths.entry(route.path).or_insert_with(|| json!({}));
-        item[route.verb.word().to_ascii_lowercase()] = operation;
-    }
-    json!({
-        "openapi": "3.1.0",
-        "info": { "title": "ao", "version": crate::VERSION },
-        "security": [{ "key": [] }, { "bearer": [] }],
-        "paths": paths,
-        "components": {
-            "securitySchemes": {
-                "key": { "type": "apiKey", "in": "header", "name": "X-API-Key" },
-                "bearer": { "type": "http", "scheme": "bearer" },
-            },
-            "schemas": { "Refusal": {
-                "type": "object",
-                "required": ["detail"],
-                "properties": { "detail": { "type": "string" } },
-            } },
-        },
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::openapi::description;
     use super::*;
 
     #[test]
