@@ -229,35 +229,40 @@ pub fn is_public(address: IpAddr) -> bool {
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
-    let special = match (a, b, c) {
-        // This network, private, loopback, reserved and multicast.
-        (0 | 10 | 127 | 224.., _, _) => true,
-        // Shared by carriers, link-local, protocol assignments, documentation, benchmarks.
-        (100, 64..=127, _)
-        | (169, 254, _)
-        | (192, 0, 0 | 2)
-        | (192, 168, _)
-        | (198, 18 | 19, _) => true,
-        (172, 16..=31, _) | (192, 88, 99) | (198, 51, 100) | (203, 0, 113) => true,
-        _ => false,
-    };
+    // This network, private, loopback, reserved and multicast; shared by carriers, link-local, protocol
+    // assignments, documentation, benchmarks.
+    let special = matches!(
+        (a, b, c),
+        (0 | 10 | 127 | 224.., _, _)
+            | (100, 64..=127, _)
+            | (169, 254, _)
+            | (172, 16..=31, _)
+            | (192, 0, 0 | 2)
+            | (192, 88, 99)
+            | (192, 168, _)
+            | (198, 18 | 19, _)
+            | (198, 51, 100)
+            | (203, 0, 113)
+    );
     !special
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [a, b, c, d, e, f, g, h] = address.segments();
+    let [first, second, rest @ ..] = address.segments();
     let embedded = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
         is_public_v4(Ipv4Addr::new(a, b, c, d))
     };
-    match (a, b, c, d, e, f) {
+    match (first, second, rest) {
         // v4 in v6 is as public as it is.
-        (0, 0, 0, 0, 0, 0xffff) | (0x64, 0xff9b, 0, 0, 0, 0) => embedded(g, h),
-        (0x2002, high, low, ..) => embedded(high, low),
+        (0, 0, [0, 0, 0, 0xffff, high, low]) | (0x64, 0xff9b, [0, 0, 0, 0, high, low]) => {
+            embedded(high, low)
+        }
+        (0x2002, high, [low, ..]) => embedded(high, low),
         // Teredo, documentation.
-        (0x2001, 0 | 0xdb8, ..) => false,
+        (0x2001, 0 | 0xdb8, _) => false,
         // Of all other addresses only global unicast is public.
-        _ => (0x2000..0x4000).contains(&a),
+        _ => (0x2000..0x4000).contains(&first),
     }
 }
 

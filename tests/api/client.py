@@ -171,6 +171,26 @@ held("waiting returns when a person refuses", word(decision) == "denied" and "no
 decision = ask_person("forgotten-table")
 held("an approval that nobody gave is denied", word(decision) == "denied", decision)
 
+admin = client(admin_key, "ops")
+hook = admin.configure_webhook(url="https://hooks.invalid/x", events=["agent.trust_changed"])
+changed = admin.update_webhook(str(hook["webhook_id"]), events=["agent.trust_changed", "policy.violation"], secret="sixteen bytes or more")
+listed = admin.list_webhooks()
+admin.delete_webhook(str(hook["webhook_id"]))
+fits = len(listed) == 1 and len(changed.events) == 2 and hook["secret"] and not admin.list_webhooks()
+held("a webhook is set up, changed, listed and taken off", fits, (hook, changed, listed))
+
+if hasattr(admin, "register_mcp_server"):
+    server = admin.register_mcp_server(server_name="files", blocked_tools=["rm"])["server"]
+    edge = admin.register_mcp_topology("planner", [server["id"]])
+    held("an MCP server is registered as a worker", edge["worker_agent_ids"] == ["mcp:files"], (server, edge))
+    admin.deactivate_mcp_server("files", reason="an incident")
+    try:
+        seen = word(planner.evaluate_action(action_type="x.y", resource="r", mcp_server_name="files", wait_for_decision=False))
+    except exceptions.AuthorizationError as error:
+        seen = str(error)
+    held("an action of a deactivated server is refused", seen == "denied" or "deactivated" in seen, seen)
+    admin.activate_mcp_server("files")
+
 status = requests.get(f"{url}/api/sdk/kill-switch/status", headers={"X-API-Key": key}, timeout=10).json()
 held("the kill switch is off", status["blocked"] is False and status["active"] is False, status)
 headers = {"X-API-Key": admin_key}

@@ -1,4 +1,4 @@
-//! `ao serve` against its own OpenAPI document, by schemathesis: no undocumented answer, no failure inside.
+//! `ao serve` against its own `OpenAPI` document, by schemathesis: no undocumented answer, no failure inside.
 //!
 //! Opt-in: `AO_SCHEMATHESIS=1` runs it for five minutes (`AO_SCHEMATHESIS_SECONDS` says otherwise), with the pinned version
 //! of schemathesis installed once into the tests' cache folder. Endpoints that are documented as 501 are left out.

@@ -7,7 +7,7 @@
 //! growing intervals beside what is new, then kept as dead letters.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use hyper::Method;
@@ -444,7 +444,7 @@ pub fn test(
     });
     let secret = secret(&server_key, &call.caller.org, webhook);
     let (headers, body) = signed(&body, &secret, call.now);
-    let begun = Instant::now();
+    let begun = clock::now().mono;
     let reply = runtime.block_on(send(&client, &webhook.url, headers, body))?;
-    Ok((reply.status, u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)))
+    Ok((reply.status, crate::base::now::millis(clock::now().mono.since(begun))))
 }

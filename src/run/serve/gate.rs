@@ -138,7 +138,7 @@ pub fn check(
                 .with("event", code.clone())
                 .with("severity", "HIGH")
                 .with("why", why)
-                .with(*claim, name.clone())
+                .with(claim, name.clone())
                 .with("by", call.caller.name());
             db::append(tx, &draft, call.now)?;
             let what = match register {

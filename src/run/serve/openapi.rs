@@ -167,7 +167,7 @@ fn body(route: &Route) -> &'static [Field] {
         (_, "/api/registry/models") => MODEL,
         (_, "/api/webhooks/configure") => WEBHOOK,
         (_, "/api/webhooks/{id}") => {
-            const { &[may("url", Text), may("events", Events), may("active", Flag)] }
+            const { &[may("url", Text), may("events", Events), may("secret", Text), may("active", Flag)] }
         }
         (Verb::Post | Verb::Put, _) => &[],
     }
@@ -244,28 +244,26 @@ fn object(fields: &[Field]) -> Value {
     object
 }
 
-/// What can come beside the good answer.
-fn refusals(route: &Route) -> Vec<(&'static str, &'static str)> {
-    let mut all = vec![
-        ("400", "header, query or body cannot be read"),
-        ("404", "there is no such path, as where a part of it is empty"),
-        ("429", "too many requests wait"),
-    ];
+/// What can come beside the good answer, wherever it comes.
+const REFUSALS: [(&str, &str); 10] = [
+    ("400", "header, query or body cannot be read"),
+    ("401", "no valid key or token"),
+    ("403", "not allowed, not there, or not to be decided now"),
+    ("404", "there is no such path, as where a part of it is empty"),
+    ("408", "the body did not come in time"),
+    ("413", "the body is too long"),
+    ("415", "the body is not application/json"),
+    ("422", "a field is wrong"),
+    ("429", "too many requests wait"),
+    ("501", "this server does not have this part of the API"),
+];
+
+fn refusals(route: &Route) -> &'static [&'static str] {
     match route.answer {
-        Answer::Open(_) => all.push(("403", "this server cannot answer now")),
-        Answer::Absent | Answer::Desk(..) => all.extend([
-            ("401", "no valid key or token"),
-            ("403", "not allowed, or not there"),
-            ("408", "the body did not come in time"),
-            ("413", "the body is too long"),
-            ("415", "the body is not application/json"),
-            ("422", "a field is wrong"),
-        ]),
+        Answer::Open(_) => &["400", "403", "404", "429"],
+        Answer::Desk(..) => &["400", "401", "403", "404", "408", "413", "415", "422", "429"],
+        Answer::Absent => &["400", "401", "403", "404", "408", "413", "415", "422", "429", "501"],
     }
-    if matches!(route.answer, Answer::Absent) {
-        all.push(("501", "this server does not have this part of the API"));
-    }
-    all
 }
 
 fn answer(route: &Route) -> Option<Value> {
@@ -304,11 +302,10 @@ fn operation(route: &Route) -> Value {
     }));
     parameters.push(json!({ "$ref": "#/components/parameters/CorrelationId" }));
     let mut responses: Map<String, Value> = refusals(route)
-        .into_iter()
-        .map(|(status, what)| {
-            let schema = json!({ "$ref": "#/components/schemas/Refusal" });
-            let content = json!({ "application/json": { "schema": schema } });
-            (status.to_owned(), json!({ "description": what, "content": content }))
+        .iter()
+        .map(|status| {
+            let place = format!("#/components/responses/refused-{status}");
+            ((*status).to_owned(), json!({ "$ref": place }))
         })
         .collect();
     if let Some(answer) = answer(route) {
@@ -346,6 +343,11 @@ pub fn description() -> Value {
         item[route.verb.word().to_ascii_lowercase()] = operation(route);
     }
     let word = |words: &[&str]| json!({ "type": "string", "enum": words });
+    let refused = REFUSALS.map(|(status, what)| {
+        let schema = json!({ "$ref": "#/components/schemas/Refusal" });
+        let content = json!({ "application/json": { "schema": schema } });
+        (format!("refused-{status}"), json!({ "description": what, "content": content }))
+    });
     json!({
         "openapi": "3.1.0",
         "info": { "title": "ao", "version": env!("CARGO_PKG_VERSION") },
@@ -356,6 +358,7 @@ pub fn description() -> Value {
                 "key": { "type": "apiKey", "in": "header", "name": "X-API-Key" },
                 "bearer": { "type": "http", "scheme": "bearer" },
             },
+            "responses": refused.into_iter().collect::<Map<_, _>>(),
             "parameters": { "CorrelationId": {
                 "name": "X-Correlation-ID", "in": "header", "required": false,
                 "description": "echoed; the same one with the same act gets the first answer again",

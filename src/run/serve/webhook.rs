@@ -117,10 +117,9 @@ pub fn list(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
 pub fn configure(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
     let url = url(desk, call)?.ok_or_else(|| Refusal::invalid("url is required"))?;
     let events = events(call)?.ok_or_else(|| Refusal::invalid("events is required"))?;
-    let secret = match call.text("secret")? {
-        Some(given) if (16..=256).contains(&given.len()) => given.to_owned(),
-        Some(_) => return Err(Refusal::invalid("secret must have 16 to 256 bytes")),
-        None => format!("whsec_{}", hex(&seal::random::<32>().map_err(unsealed)?)),
+    let secret = match secret(call)? {
+        Some(given) => given,
+        None => format!("whsec_{}", hex(&seal::random::<32>().map_err(|error| unsealed(&error))?)),
     };
     let agent_id = call.text("agent_id")?.map(str::to_owned);
     if let Some(agent) = &agent_id {
@@ -155,19 +154,25 @@ pub fn configure(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
     Ok(answer)
 }
 
-/// `PUT /api/webhooks/{id}`: address, events, or whether it is told at all.
+/// `PUT /api/webhooks/{id}`: address, events, secret, or whether it is told at all.
 pub fn change(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
     let (url, events) = (url(desk, call)?, events(call)?);
     let active = match call.body.get("active") {
         None | Some(Value::Null) => None,
         Some(_) => Some(call.flag("active", true)?),
     };
+    let whose = Webhook::whose(&call.caller.org, call.id("id")?);
+    let seal = |secret: String| seal::seal(&desk.server_key, &whose, &secret);
+    let sealed = secret(call)?.map(seal).transpose().map_err(|error| unsealed(&error))?;
     altered(desk, call, |webhook| {
         if let Some(url) = &url {
             webhook.url.clone_from(url);
         }
         if let Some(events) = &events {
             webhook.events.clone_from(events);
+        }
+        if let Some(sealed) = &sealed {
+            webhook.secret.clone_from(sealed);
         }
         webhook.active = active.unwrap_or(webhook.active);
     })
@@ -239,6 +244,15 @@ fn url(desk: &Desk, call: &Call) -> Result<Option<String>, Refusal> {
     Ok(Some(url.to_owned()))
 }
 
+fn secret(call: &Call) -> Result<Option<String>, Refusal> {
+    match call.text("secret")? {
+        Some(given) if !(16..=256).contains(&given.len()) => {
+            Err(Refusal::invalid("secret must have 16 to 256 bytes"))
+        }
+        given => Ok(given.map(str::to_owned)),
+    }
+}
+
 fn events(call: &Call) -> Result<Option<Vec<String>>, Refusal> {
     let bad = || {
         let known = EVENTS.join(", ");
@@ -259,7 +273,7 @@ fn events(call: &Call) -> Result<Option<Vec<String>>, Refusal> {
     Ok(Some(events))
 }
 
-fn unsealed(error: std::io::Error) -> Refusal {
+fn unsealed(error: &std::io::Error) -> Refusal {
     tracing::error!(%error, "no random bytes");
     Refusal::forbidden("this could not be recorded, so it is refused")
 }

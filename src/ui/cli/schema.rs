@@ -35,7 +35,7 @@ enum Document {
     Transcript,
     /// `ao session show --json`.
     Session,
-    /// The endpoints of `ao serve`, as OpenAPI.
+    /// The endpoints of `ao serve`, as `OpenAPI`.
     Openapi,
     /// One line of `ao audit … --json` and of an export.
     Audit,
