@@ -39,6 +39,20 @@ cargo test --locked --no-fail-fast "$@" >"$log" 2>&1 </dev/null
 status=$?
 
 read -r passed failed <<<"$(awk '/^test result:/ { for (i = 2; i <= NF; i++) { if ($i ~ /^passed/) p += $(i-1); if ($i ~ /^failed/) f += $(i-1) } } END { print p + 0, f + 0 }' "$log")"
+
+# Programs of others, started on a busy machine, now and then miss a deadline of ours. They alone, and few of them,
+# get a second try, and it is said; a failure of our own code stays one.
+second_try() {
+    local names name again=$PWD/target/test-again.log
+    mapfile -t names < <(sed -n 's/^test \(real::[^ ]*\) \.\.\. FAILED$/\1/p' "$log" | sort -u)
+    [ "${#names[@]}" -gt 0 ] && [ "${#names[@]}" -le 3 ] && [ "${#names[@]}" -eq "$failed" ] || return 1
+    cargo test --locked --test it -- --exact "${names[@]}" >"$again" 2>&1 </dev/null || return 1
+    grep -q "^test result: ok. ${#names[@]} passed" "$again" || return 1
+    for name in "${names[@]}"; do say "passed only at its second try: $name (the first: target/test.log)"; done
+    passed=$((passed + ${#names[@]})) failed=0 status=0
+}
+[ "$status" -eq 0 ] || second_try
+
 if [ "$status" -ne 0 ]; then
     if grep -q '^failures:$' "$log"; then
         awk '/^failures:$/ { on = 1 } on { print } /^test result:/ { on = 0 }' "$log" | head -n 200

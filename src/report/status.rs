@@ -16,6 +16,8 @@ use crate::supervise::state::{Care, Fleet, Life, Pause, Sight, Unit, UnitKind};
 pub struct Status {
     pub version: u32,
     pub at: String,
+    /// When the sessions were looked at: a few seconds ago by the watchdog, or just now.
+    pub looked_at: String,
     pub project: ProjectStatus,
     pub watchdog: WatchdogStatus,
     pub phase: Option<PhaseStatus>,
@@ -120,6 +122,7 @@ pub struct Found {
     pub notify_problem: Option<String>,
     pub watchdog_since: Option<DateTime<Utc>>,
     pub snapshot_age_s: Option<u64>,
+    pub looked_at: DateTime<Utc>,
     pub ao: Option<String>,
     pub phase_index: usize,
 }
@@ -145,6 +148,7 @@ pub fn status(fleet: &Fleet, config: &Config, found: &Found, now: Now) -> Status
     Status {
         version: 1,
         at: time(now.wall),
+        looked_at: time(found.looked_at),
         project: ProjectStatus {
             config: config.file.display().to_string(),
             session_prefix: config.session_prefix.clone(),

@@ -1,16 +1,23 @@
 //! What is true now, for verbs that only show: the stored fleet brought up to date by one look.
+//!
+//! `status` takes the watchdog's word for it where that is seconds old; starting a tmux client was
+//! half of its time. Acts are planned on a look of their own.
+
+use chrono::{DateTime, Utc};
 
 use super::project::Project;
 use super::sight;
+use super::store::Snapshot;
 use super::transcripts;
 use super::units;
+use super::watchdog;
 use crate::base::now::Now;
 use crate::report::status::{self, Found, Status};
 use crate::supervise::decide::decide;
 use crate::supervise::event::Event;
 use crate::supervise::state::{Fleet, ServerId};
 use crate::sys::tmux::{Look, Tmux as _};
-use crate::sys::{clock, process, tmux};
+use crate::sys::{clock, lock, process, tmux};
 
 /// The fleet as it is, and what the snapshot said of itself.
 #[derive(Debug)]
@@ -20,11 +27,32 @@ pub struct Survey {
     pub now: Now,
 }
 
+/// Where the facts come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// Asks tmux, whatever the watchdog knows.
+    Tmux,
+    /// Takes what a watchdog at work saw a moment ago, else asks tmux.
+    Watchdog,
+}
+
 /// Looks once, changes nothing.
 pub fn survey(project: &Project) -> Survey {
+    survey_by(project, Ask::Tmux)
+}
+
+fn survey_by(project: &Project, ask: Ask) -> Survey {
     let now = clock::now();
-    let loaded = peek_snapshot(project);
     let watchdog_pid = project.watchdog();
+    // Before the snapshot is read: what is read later can only be newer.
+    let looked_at = watched_at(project, now);
+    let loaded = peek_snapshot(project);
+    let current = |snapshot: &Snapshot| {
+        let writer = snapshot.watchdog.as_ref().map(|watchdog| watchdog.pid);
+        writer.is_some() && writer == watchdog_pid && snapshot.boot == process::boot_id()
+    };
+    let looked_at =
+        looked_at.filter(|_| ask == Ask::Watchdog && loaded.as_ref().is_some_and(current));
     let (mut fleet, found_age, ao, since, notify_problem) = match loaded {
         Some(snapshot) if snapshot.boot == process::boot_id() => (
             snapshot.fleet,
@@ -48,8 +76,10 @@ pub fn survey(project: &Project) -> Survey {
     };
     decide(&mut fleet, &configured, now);
     fleet.config_problem = problem.filter(|_| watchdog_pid.is_some());
-    let event = look(project, &fleet);
-    observe(&mut fleet, &event, now);
+    if looked_at.is_none() {
+        let event = look(project, &fleet);
+        observe(&mut fleet, &event, now);
+    }
     Survey {
         fleet,
         found: Found {
@@ -57,6 +87,7 @@ pub fn survey(project: &Project) -> Survey {
             watchdog_pid,
             watchdog_since: since.filter(|_| watchdog_pid.is_some()),
             snapshot_age_s: found_age,
+            looked_at: looked_at.unwrap_or(now.wall),
             notify_problem,
             ao,
             phase_index: phase_index(project),
@@ -76,9 +107,16 @@ fn observe(fleet: &mut Fleet, event: &Event, now: Now) {
     }
 }
 
+/// When the watchdog last saw the fleet, if that still holds.
+fn watched_at(project: &Project, now: Now) -> Option<DateTime<Utc>> {
+    let at = DateTime::<Utc>::from(lock::sign_of_life(&project.store.watchdog_lock())?);
+    let age = (now.wall - at).to_std().ok()?;
+    (age <= watchdog::LOOK_HOLDS).then_some(at)
+}
+
 /// The whole status document.
-pub fn status(project: &Project) -> Status {
-    let survey = survey(project);
+pub fn status(project: &Project, ask: Ask) -> Status {
+    let survey = survey_by(project, ask);
     let mut status = status::status(&survey.fleet, &project.config, &survey.found, survey.now);
     if let Some(summary) = transcripts::read_summary(&project.store) {
         let today = survey.now.wall.with_timezone(&clock::zone()).date_naive();
@@ -88,9 +126,9 @@ pub fn status(project: &Project) -> Status {
 }
 
 /// Reads without setting anything aside: showing must not change files.
-fn peek_snapshot(project: &Project) -> Option<super::store::Snapshot> {
+fn peek_snapshot(project: &Project) -> Option<Snapshot> {
     let text = std::fs::read_to_string(project.store.state().join("supervisor.json")).ok()?;
-    let snapshot: super::store::Snapshot = serde_json::from_str(&text).ok()?;
+    let snapshot: Snapshot = serde_json::from_str(&text).ok()?;
     (snapshot.fleet.version == crate::supervise::state::FLEET_VERSION).then_some(snapshot)
 }
 

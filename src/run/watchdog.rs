@@ -27,12 +27,18 @@ use crate::sys::load::{self, LoadError};
 use crate::sys::lock::{self, Lock, LockError};
 use crate::sys::tmux::{Look, ServerId, Tmux};
 use crate::sys::watch::FileWatch;
-use crate::sys::{clock, process};
+use crate::sys::{clock, memory, process};
 
 /// Between two looks at tmux: one round trip, and screens only where something was printed.
 const GLANCE: Duration = Duration::from_secs(1);
 /// The same while every agent has been quiet for a while; deaths and requests wake the loop anyway.
 const GLANCE_QUIET: Duration = Duration::from_secs(3);
+/// The start of a fleet is over by then.
+const TRIM_FIRST: Duration = Duration::from_secs(10);
+/// Afterwards now and then: a reload touches much of the program again.
+const TRIM_EVERY: Duration = Duration::from_secs(600);
+/// How long what the watchdog saw stands for what tmux would say. Deaths come by pidfd, at once.
+pub(super) const LOOK_HOLDS: Duration = GLANCE_QUIET.saturating_add(GLANCE);
 /// A predecessor that hands over, or an `up` that still acts, is waited for this long.
 const TAKE_OVER_WITHIN: Duration = Duration::from_secs(60);
 /// A watchdog that did not take its lock within this time is not coming.
@@ -83,7 +89,7 @@ pub enum Ended {
 /// Runs until told to end.
 pub fn run(project: Project, wait_for_lock: bool) -> Result<Ended, WatchdogError> {
     project::raise_limits();
-    let _watchdog_lock = take_watchdog_lock(&project, wait_for_lock)?;
+    let watchdog_lock = take_watchdog_lock(&project, wait_for_lock)?;
     let deadline = clock::now().mono.plus(TAKE_OVER_WITHIN);
     let _act_lock =
         lock::lock_until(&project.store.act_lock(), deadline).map_err(WatchdogError::Lock)?;
@@ -94,7 +100,7 @@ pub fn run(project: Project, wait_for_lock: bool) -> Result<Ended, WatchdogError
     let engine =
         project.engine(Some(&session), Some(heartbeat), environment, Overrides::default())?;
     project.drop_old_pins(&project.pin()?);
-    Loop::new(project, engine)?.run()
+    Loop::new(project, engine, watchdog_lock)?.run()
 }
 
 fn take_watchdog_lock(project: &Project, wait: bool) -> Result<Lock, WatchdogError> {
@@ -109,6 +115,8 @@ fn take_watchdog_lock(project: &Project, wait: bool) -> Result<Lock, WatchdogErr
 
 struct Loop {
     project: Project,
+    /// Ours for as long as the loop runs; signed after each look that tmux answered.
+    lock: Lock,
     engine: Engine,
     wakes: mpsc::Receiver<Wake>,
     deaths: DeathWatch,
@@ -131,10 +139,11 @@ struct Loop {
     requests_at: Mono,
     signal_at: Mono,
     heavy_at: Mono,
+    trim_at: Mono,
 }
 
 impl Loop {
-    fn new(project: Project, mut engine: Engine) -> Result<Self, WatchdogError> {
+    fn new(project: Project, mut engine: Engine, lock: Lock) -> Result<Self, WatchdogError> {
         let (sender, wakes) = mpsc::channel();
         let died = sender.clone();
         let deaths = DeathWatch::start(move |death| died.send(Wake::Died(death.pid)).is_ok())
@@ -171,6 +180,7 @@ impl Loop {
             transcripts: transcripts::spawn(&project.config),
             config_text: std::fs::read_to_string(&project.config.file).ok(),
             project,
+            lock,
             engine,
             wakes,
             deaths,
@@ -184,6 +194,7 @@ impl Loop {
             glance_at: now,
             requests_at: now,
             signal_at: now,
+            trim_at: now.plus(TRIM_FIRST),
             heavy_at: now,
         })
     }
@@ -231,8 +242,16 @@ impl Loop {
             self.recorded = None;
             self.engine.look_deep();
         }
+        if now >= self.trim_at {
+            self.trim_at = now.plus(TRIM_EVERY);
+            memory::let_go_of_code();
+        }
         if now >= self.glance_at {
             self.engine.glance();
+            if self.engine.tmux_answered() {
+                // Without it `status` asks tmux itself.
+                drop(self.lock.sign());
+            }
             let pause = if self.engine.is_quiet(now) { GLANCE_QUIET } else { GLANCE };
             self.glance_at = now.plus(pause);
             self.engine.type_kickoffs();

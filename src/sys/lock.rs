@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
@@ -19,7 +19,19 @@ use crate::sys::clock;
 /// Held until dropped. Not passed on to programs we start.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Lock {
+    /// Leaves the time of now on the file: a sign of life for [`sign_of_life`]. The content stays.
+    pub fn sign(&self) -> std::io::Result<()> {
+        self.file.set_modified(clock::now().wall.into())
+    }
+}
+
+/// When a holder last called [`Lock::sign`], or took the lock.
+pub fn sign_of_life(path: &Path) -> Option<SystemTime> {
+    path.metadata().ok()?.modified().ok()
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +77,7 @@ pub fn try_lock(path: &Path) -> Result<Lock, LockError> {
     };
     // A full disk must not keep us from the lock: the kernel holds it, the note is for people.
     drop(note());
-    Ok(Lock { _file: file })
+    Ok(Lock { file })
 }
 
 /// Like [`try_lock`], but waits for the holder until the deadline.

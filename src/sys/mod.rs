@@ -8,6 +8,7 @@ pub mod git;
 pub mod http;
 pub mod load;
 pub mod lock;
+pub mod memory;
 pub mod place;
 pub mod pressure;
 pub mod process;

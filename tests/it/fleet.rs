@@ -5,6 +5,8 @@
 use std::path::Path;
 
 use expect_test::{Expect, expect};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 use crate::support::fleet::{Fleet, Status, kill};
 use crate::support::tmux::eventually;
@@ -148,6 +150,29 @@ fn a_killed_watchdog_comes_back_and_leaves_healthy_agents_alone() {
     kill(pids[0]);
     fleet.pid_after("one", pids[0]);
     assert_eq!(fleet.pids(["two"]), [pids[1]]);
+}
+
+#[test]
+fn status_takes_a_living_watchdogs_word_and_asks_tmux_else() {
+    let fleet = Fleet::new(TWO);
+    fleet.well(&["up"]);
+    let watchdog = fleet.until("a watchdog runs", Status::watchdog);
+    // Nobody can ask tmux who does not find it.
+    let unknown = |arguments: &[&str]| {
+        let said = fleet.finish(fleet.command(arguments).env("PATH", fleet.path("home")));
+        let status: Value = serde_json::from_str(&said.out).expect(&said.out);
+        status["unknown"].is_string()
+    };
+    let word = || (!unknown(&["status", "--json"])).then_some(());
+    fleet.until("its word is taken", |_| word());
+    assert!(unknown(&["status", "--json", "--look"]), "a look is a look");
+    let pid = Pid::from_raw(i32::try_from(watchdog).unwrap()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    fleet.until("one that hangs is not believed for long", |_| {
+        unknown(&["status", "--json"]).then_some(())
+    });
+    kill_process(pid, Signal::CONT).unwrap();
+    fleet.until("its word is taken again", |_| word());
 }
 
 #[test]

@@ -50,7 +50,9 @@ impl Engine {
     }
 
     pub(super) fn look_event(&mut self, deep: bool) -> Event {
-        match self.look_with_statuses() {
+        let look = self.look_with_statuses();
+        self.tmux_answered = look.is_ok();
+        match look {
             Ok(Look::Seen(world)) => {
                 let judged = deep
                     && (stall::suspects(&self.fleet)
@@ -210,6 +212,11 @@ impl Engine {
     pub fn pane_facts(&self, unit: &UnitName) -> Option<PaneFacts> {
         let Life::Running { pane, .. } = &self.fleet.units.get(unit)?.life else { return None };
         find_pane(self.world.as_ref()?, pane).cloned()
+    }
+
+    /// Whether the newest look told how things are, if only that no server runs.
+    pub fn tmux_answered(&self) -> bool {
+        self.tmux_answered
     }
 
     pub fn world(&self) -> Option<&World> {

@@ -93,6 +93,7 @@ pub struct Engine {
     handoff: handoff::Work,
     saved_at: Mono,
     unsaved: bool,
+    tmux_answered: bool,
     dry: Option<DryRun>,
 }
 
@@ -163,6 +164,7 @@ impl Engine {
             handoff: handoff::Work::new(),
             saved_at: now.mono,
             unsaved: false,
+            tmux_answered: false,
             dry: parts.dry_run.then(DryRun::default),
         };
         let problems = [loaded.problem, wanted.problem, engine.handle.problem.take()];

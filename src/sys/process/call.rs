@@ -1,22 +1,15 @@
 //! Running a program to its end, with a time limit.
-//!
-//! Surprise: a grandchild that keeps the output open must not hold us up after the child itself
-//! ended (a tmux client that starts a server is such a child), so reading ends with the child.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::io::{Read, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::sync::mpsc;
 use std::time::Duration;
 
+use super::pipes::{self, Said};
 use crate::base::now::millis;
 use crate::sys::clock;
-
-/// How long output may still trickle in after the child ended.
-const TAIL_MS: u64 = 300;
 
 /// A program to run: by default with our environment, no input and a limit of 30 s.
 #[derive(Debug, Clone)]
@@ -210,91 +203,20 @@ impl Call {
             .process_group(0)
             .spawn()
             .map_err(|cause| ProcessError::Start { program: self.name(), cause })?;
-        if let Some(mut pipe) = child.stdin.take() {
-            let bytes = self.stdin.clone();
-            // A child that does not read its input closes it; that is its right.
-            std::thread::spawn(move || drop(pipe.write_all(&bytes)));
-        }
-        let (sender, chunks) = mpsc::channel();
-        if let Some(pipe) = child.stdout.take() {
-            read_into(pipe, Stream::Out, sender.clone());
-        }
-        if let Some(pipe) = child.stderr.take() {
-            read_into(pipe, Stream::Err, sender);
-        }
-        self.collect(child, &chunks)
-    }
-
-    fn collect(
-        &self,
-        mut child: Child,
-        chunks: &mpsc::Receiver<(Stream, Vec<u8>)>,
-    ) -> Result<Output, ProcessError> {
-        let mut output =
-            Output { code: None, signal: None, stdout: Vec::new(), stderr: Vec::new() };
+        let wait = |cause| ProcessError::Wait { program: self.name(), cause };
         let end = clock::now().mono.plus(self.timeout);
-        let mut ended = None;
-        let mut open = true;
-        let mut pause_ms = 1;
-        loop {
-            let now = clock::now().mono;
-            let limit = ended.unwrap_or(end);
-            if now >= limit || (!open && ended.is_some()) {
-                break;
-            }
-            // Output wakes us at once; the end of a child that left its output open is only polled.
-            let wait = limit.since(now).min(Duration::from_millis(pause_ms));
-            if open {
-                match chunks.recv_timeout(wait) {
-                    Ok((Stream::Out, bytes)) => output.stdout.extend(bytes),
-                    Ok((Stream::Err, bytes)) => output.stderr.extend(bytes),
-                    Err(mpsc::RecvTimeoutError::Timeout) => pause_ms = (pause_ms * 2).min(20),
-                    Err(mpsc::RecvTimeoutError::Disconnected) => open = false,
-                }
-            } else {
-                std::thread::sleep(wait);
-                pause_ms = (pause_ms * 2).min(20);
-            }
-            if ended.is_none() {
-                let status = child
-                    .try_wait()
-                    .map_err(|cause| ProcessError::Wait { program: self.name(), cause })?;
-                if let Some(status) = status {
-                    (output.code, output.signal) = (status.code(), status.signal());
-                    ended = Some(clock::now().mono.plus(Duration::from_millis(TAIL_MS)));
-                }
-            }
-        }
-        if ended.is_some() {
-            return Ok(output);
+        let said = pipes::serve(&mut child, &self.stdin, end);
+        if let Ok(Said { out, err, ended: Some(status) }) = said {
+            let (code, signal) = (status.code(), status.signal());
+            return Ok(Output { code, signal, stdout: out, stderr: err });
         }
         if let Some(group) = super::pid_of(child.id()) {
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
         drop(child.wait());
+        said.map_err(wait)?;
         Err(ProcessError::Timeout { program: self.name(), limit: self.timeout })
     }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Stream {
-    Out,
-    Err,
-}
-
-fn read_into(
-    mut pipe: impl Read + Send + 'static,
-    stream: Stream,
-    to: mpsc::Sender<(Stream, Vec<u8>)>,
-) {
-    std::thread::spawn(move || {
-        let mut bytes = [0; 16 * 1024];
-        while let Ok(count @ 1..) = pipe.read(&mut bytes) {
-            if to.send((stream, bytes[..count].to_vec())).is_err() {
-                return;
-            }
-        }
-    });
 }
 
 #[cfg(test)]
@@ -312,6 +234,25 @@ mod tests {
             (output.code, output.stdout_text().as_str(), output.stderr_text().as_str()),
             (Some(3), "yes", "no")
         );
+    }
+
+    #[test]
+    fn much_goes_in_and_out_at_once_and_none_of_it_is_lost() {
+        let much = "0123456789abcdef".repeat(100_000);
+        let output = sh("tee /dev/stderr").stdin(much.as_bytes()).run().unwrap();
+        assert!(output.stdout == much.as_bytes() && output.stderr == much.as_bytes());
+    }
+
+    #[test]
+    fn a_program_that_reads_nothing_is_not_waited_for() {
+        let much = vec![b'x'; 1_000_000];
+        assert_eq!(sh("exec <&-; echo done").stdin(much).run().unwrap().stdout_text(), "done\n");
+    }
+
+    #[test]
+    fn the_end_is_seen_of_a_program_that_closed_its_output_before() {
+        let output = sh("exec >&- 2>&-; sleep 0.2; exit 7").run().unwrap();
+        assert_eq!(output.code, Some(7));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! that signals compares the start time too.
 
 mod call;
+mod pipes;
 mod stop;
 mod table;
 

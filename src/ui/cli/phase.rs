@@ -5,7 +5,8 @@ use crate::config::{Config, Sequence};
 use crate::report::act::{Line, Verdict};
 use crate::run::prepare::Overrides;
 use crate::run::project::{self, Project};
-use crate::run::{request, survey};
+use crate::run::request;
+use crate::run::survey::{self, Ask};
 use crate::supervise::event::Request;
 use crate::sys::clock;
 use crate::ui::failure::Failure;
@@ -68,7 +69,7 @@ fn list(sequence: &Sequence) -> String {
 }
 
 fn show(project: &Project, sequence: &Sequence, current: usize, globals: &Globals) {
-    let survey = survey::status(project);
+    let survey = survey::status(project, Ask::Watchdog);
     let (status, handoff) = (survey.phase, survey.handoff);
     if globals.json {
         let ids: Vec<&str> = sequence.phases.iter().map(|step| step.id.as_str()).collect();

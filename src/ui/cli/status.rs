@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::report::status::{HandoffStatus, Status, UnitStatus};
 use crate::report::usage::UnitUsage;
 use crate::run::project::Project;
-use crate::run::survey;
+use crate::run::survey::{self, Ask};
 use crate::sys::{clock, load};
 use crate::ui::failure::Failure;
 use crate::ui::print::{self, Tone};
@@ -22,6 +22,9 @@ pub(crate) struct Args {
     /// Draw again every second until interrupted.
     #[arg(long, conflicts_with = "json")]
     watch: bool,
+    /// Ask tmux even when the watchdog looked a moment ago.
+    #[arg(long)]
+    look: bool,
     /// Exit 3 when something needs a person or does not run as wanted.
     #[arg(long)]
     check: bool,
@@ -31,7 +34,8 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<u8, Failure> {
     loop {
         let (config, problem) = config(globals)?;
         let project = Project::peek(config);
-        let mut status = survey::status(&project);
+        let ask = if args.look { Ask::Tmux } else { Ask::Watchdog };
+        let mut status = survey::status(&project, ask);
         status.watchdog.config_problem = problem.or(status.watchdog.config_problem);
         if globals.json {
             let text = serde_json::to_string(&status).expect("a document of strings and numbers");
