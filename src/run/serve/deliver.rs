@@ -79,7 +79,18 @@ struct Turn {
 }
 
 /// What came of one delivery: the status, or why there is none.
-type Heard = Result<Reply, HttpError>;
+type Heard = Result<Reply, DeliveryError>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum DeliveryError {
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// Without it everybody could sign.
+    #[error("its secret cannot be opened: it was sealed with another `server.key`")]
+    Sealed,
+    #[error("the delivery ended in a bug")]
+    Lost,
+}
 
 /// As it stands in the store.
 pub fn state(tx: &mut dyn Tx, id: i64) -> Result<State, DbError> {
@@ -187,17 +198,22 @@ impl Worker {
             for (at, turn) in turns.iter().enumerate() {
                 let Turn { org, webhook, jobs, .. } = turn;
                 let secret = secret(&self.server_key, org, webhook);
+                let secret = secret.as_deref();
                 for (job_at, job) in jobs.iter().enumerate() {
                     let (client, url) = (self.client.clone(), webhook.url.clone());
-                    let (headers, body) = signed(&job.body, &secret, now);
-                    set.spawn(
-                        async move { (at, job_at, send(&client, &url, headers, body).await) },
-                    );
+                    let sending = secret.map(|secret| signed(&job.body, secret, now));
+                    set.spawn(async move {
+                        let heard = match sending {
+                            Some((headers, body)) => send(&client, &url, headers, body).await,
+                            None => Err(DeliveryError::Sealed),
+                        };
+                        (at, job_at, heard)
+                    });
                 }
             }
             let mut heard: Vec<Vec<Heard>> = turns
                 .iter()
-                .map(|turn| turn.jobs.iter().map(|_| Err(HttpError::TimedOut)).collect())
+                .map(|turn| turn.jobs.iter().map(|_| Err(DeliveryError::Lost)).collect())
                 .collect();
             while let Some(done) = set.join_next().await {
                 if let Ok((at, job_at, reply)) = done {
@@ -392,8 +408,8 @@ fn payload(webhook: &Webhook, event: &str, record: &Record) -> Value {
     })
 }
 
-fn secret(server_key: &[u8; 32], org: &str, webhook: &Webhook) -> String {
-    seal::open(server_key, &Webhook::whose(org, webhook.id), &webhook.secret).unwrap_or_default()
+fn secret(server_key: &[u8; 32], org: &str, webhook: &Webhook) -> Option<String> {
+    seal::open(server_key, &Webhook::whose(org, webhook.id), &webhook.secret)
 }
 
 fn signed(body: &Value, secret: &str, now: Now) -> (Vec<(&'static str, String)>, Vec<u8>) {
@@ -425,7 +441,7 @@ async fn send(
         within: ANSWER_WITHIN,
         answer_bytes_max: ANSWER_BYTES_MAX,
     };
-    client.send(sending).await
+    Ok(client.send(sending).await?)
 }
 
 /// One delivery that is kept nowhere: its status, and how many milliseconds it took.
@@ -434,7 +450,7 @@ pub fn test(
     call: &Call,
     server_key: [u8; 32],
     reach: Reach,
-) -> Result<(u16, u64), HttpError> {
+) -> Result<(u16, u64), DeliveryError> {
     let client = Client::new(reach)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(HttpError::Connect)?;
@@ -442,7 +458,7 @@ pub fn test(
         "id": format!("{}-test", webhook.id), "event": "webhook.test",
         "created_at": call.now.wall.to_rfc3339(), "organization": call.caller.org, "data": {},
     });
-    let secret = secret(&server_key, &call.caller.org, webhook);
+    let secret = secret(&server_key, &call.caller.org, webhook).ok_or(DeliveryError::Sealed)?;
     let (headers, body) = signed(&body, &secret, call.now);
     let begun = clock::now().mono;
     let reply = runtime.block_on(send(&client, &webhook.url, headers, body))?;

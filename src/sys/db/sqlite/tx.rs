@@ -259,7 +259,7 @@ impl Tx for SqliteTx<'_> {
     fn session_totals(&mut self, session_id: &str) -> Result<SessionTotals, DbError> {
         let act = "read a session";
         let text = "SELECT actions, blocked, high_risk, max_risk, risk_sum, max_depth, cost \
-                    FROM sessions WHERE org = ?1 AND id = ?2";
+                    FROM sessions WHERE org = ?1 AND session_id = ?2";
         let totals = self.one(act, text, &[&session_id], |row| {
             Ok(SessionTotals {
                 actions: rows::count(row, 0)?,
