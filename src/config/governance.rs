@@ -26,6 +26,10 @@ pub struct Governance {
     pub depth_rule: DepthRule,
     /// Only registered orchestrators may delegate, and only to their workers.
     pub enforce_topology: bool,
+    /// Of each session.
+    pub session_actions_max: Option<u64>,
+    /// Of each session; in millionths of a dollar.
+    pub session_cost_max_micros: Option<i64>,
     /// By name.
     pub budgets: Vec<Budget>,
 }

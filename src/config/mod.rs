@@ -12,6 +12,7 @@ mod raw;
 pub mod reference;
 mod resolve;
 pub mod section;
+pub mod serve;
 mod snippet;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ pub use resolve::backend::LAUNCH_SLOTS;
 pub use resolve::sequence::KICKOFF_SLOTS;
 pub use resolve::{LIMIT_PROBE_TEXT, PRESETS, STALL_NUDGE_TEXT, parse, parse_backend};
 pub use section::backend::BackendSection;
+pub use serve::Serve;
 
 /// A whole checked configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +50,7 @@ pub struct Config {
     pub backends: BTreeMap<String, BackendSection>,
     pub sequence: Option<Sequence>,
     pub governance: Governance,
+    pub serve: Serve,
 }
 
 /// `[watchdog]`: cadences and bounds of the supervisor.

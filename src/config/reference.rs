@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::raw::sections::{
     AgentSection, BudgetSection, DefaultsSection, GovernanceSection, HandoffSection, LoopSection,
-    NotifySection, OnCompleteSection, PhaseSection, RawBackend, Root, ServiceSection, TmuxSection,
-    WakeSection, WatchdogSection,
+    NotifySection, OnCompleteSection, PhaseSection, RawBackend, Root, ServeSection, ServiceSection,
+    TmuxSection, WakeSection, WatchdogSection,
 };
 use super::raw::{Absent, Section};
 use super::section::detect::Rule;
@@ -28,6 +28,7 @@ pub fn table() -> String {
     rows::<TmuxSection>(&mut out);
     rows::<NotifySection>(&mut out);
     rows::<GovernanceSection>(&mut out);
+    rows::<ServeSection>(&mut out);
     rows::<BudgetSection>(&mut out);
     rows::<RawBackend>(&mut out);
     rule_rows(&mut out);

@@ -140,7 +140,21 @@ fn claims(ask: &Ask, trace: &mut Vec<Said>) {
     }
 }
 
-fn closed(snapshot: &Snapshot<'_>, mut trace: Vec<Said>, risk: u8) -> Verdict {
+/// The same verdict with more voices heard.
+pub fn hearing(verdict: Verdict, more: Vec<Said>) -> Verdict {
+    if more.is_empty() {
+        return verdict;
+    }
+    let Verdict { mut trace, risk, policy_digest, .. } = verdict;
+    trace.extend(more);
+    summed(trace, risk, policy_digest)
+}
+
+fn closed(snapshot: &Snapshot<'_>, trace: Vec<Said>, risk: u8) -> Verdict {
+    summed(trace, risk, snapshot.policies.digest().to_owned())
+}
+
+fn summed(mut trace: Vec<Said>, risk: u8, policy_digest: String) -> Verdict {
     let key = |said: &Said| (said.step, said.effect, said.shadow);
     trace.sort_by(|one, other| {
         one.step
@@ -160,7 +174,7 @@ fn closed(snapshot: &Snapshot<'_>, mut trace: Vec<Said>, risk: u8) -> Verdict {
         Effect::RequireApproval => sentence("this needs a person's approval", deciding),
         Effect::Deny => sentence("denied", deciding),
     };
-    Verdict { effect, reason, trace, risk, policy_digest: snapshot.policies.digest().to_owned() }
+    Verdict { effect, reason, trace, risk, policy_digest }
 }
 
 /// For the agent: which step spoke, and by what rule; figures and causes stay with the operator.
@@ -179,6 +193,7 @@ fn sentence(what: &str, deciding: Option<&Said>) -> String {
         Step::Trust => format!("{what}: trust {}", said.rule),
         Step::Rate => format!("{what}: the rate limit `{}` is reached", said.rule),
         Step::Budget => format!("{what}: the budget `{}` is used up", said.rule),
+        Step::Session => format!("{what}: the session's cap `{}` is reached", said.rule),
         Step::Fault => format!("{what}: the rule `{}` could not be judged", said.rule),
     }
 }

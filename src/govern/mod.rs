@@ -24,6 +24,7 @@ pub mod kill;
 pub mod lineage;
 pub mod payload;
 pub mod policy;
+pub mod session;
 pub mod shell;
 pub mod trust;
 pub mod verdict;

@@ -37,6 +37,8 @@ pub enum Step {
     Trust,
     Rate,
     Budget,
+    /// What one session may do.
+    Session,
     /// Something went wrong on the way, which denies.
     Fault,
 }

@@ -5,5 +5,6 @@ pub mod explain;
 pub mod log_text;
 pub mod notice;
 pub mod queue;
+pub mod session;
 pub mod status;
 pub mod usage;

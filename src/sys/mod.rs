@@ -5,6 +5,7 @@ pub mod db;
 pub mod death;
 pub mod file;
 pub mod git;
+pub mod http;
 pub mod load;
 pub mod lock;
 pub mod memory;

@@ -1,6 +1,6 @@
 """One published version of the client against a running server; each line it prints is one thing that held.
 
-Arguments: URL, key, another organisation's key, the admin's key, and `ao` with what it needs to approve.
+Arguments: URL, key, another organisation's key, the admin's key, a key that demands signatures, its secret, and `ao` with what it needs to approve.
 """
 
 import inspect
@@ -13,7 +13,7 @@ import requests
 from ascend import AscendClient
 from ascend import exceptions
 
-url, key, foreign_key, admin_key, *ao = sys.argv[1:]
+url, key, foreign_key, admin_key, signed_key, secret, *ao = sys.argv[1:]
 
 
 def client(key, agent):
@@ -127,6 +127,22 @@ if linked:
         ),
     )
 
+def signed(secret):
+    signer = AscendClient(api_key=signed_key, agent_id="signer", agent_name="signer", api_url=url, signing_secret=secret)
+    parameters = {"grüße 😀": [1e16, 2e-07, -0.0, 10], "b/c": {"z": None, "Z": True}}
+    return signer.evaluate_action(
+        action_type="database.write", resource="t\x7f", parameters=parameters, wait_for_decision=False
+    )
+
+
+decision = signed(secret)
+try:
+    seen = signed("another secret")
+except exceptions.AuthenticationError as error:
+    seen = error
+fits = word(decision) == "allowed" and isinstance(seen, exceptions.AuthenticationError)
+held("a signature is checked", fits, (decision, seen))
+
 planner.log_action_completed(root.action_id, result={"rows": 1}, duration_ms=5)
 details = requests.get(f"{url}/api/v1/actions/{root.action_id}", headers={"X-API-Key": key}, timeout=10).json()
 held("an outcome is recorded", details["outcome"] == "done", details)
@@ -154,6 +170,26 @@ held("waiting returns when a person refuses", word(decision) == "denied" and "no
 
 decision = ask_person("forgotten-table")
 held("an approval that nobody gave is denied", word(decision) == "denied", decision)
+
+admin = client(admin_key, "ops")
+hook = admin.configure_webhook(url="https://hooks.invalid/x", events=["agent.trust_changed"])
+changed = admin.update_webhook(str(hook["webhook_id"]), events=["agent.trust_changed", "policy.violation"], secret="sixteen bytes or more")
+listed = admin.list_webhooks()
+admin.delete_webhook(str(hook["webhook_id"]))
+fits = len(listed) == 1 and len(changed.events) == 2 and hook["secret"] and not admin.list_webhooks()
+held("a webhook is set up, changed, listed and taken off", fits, (hook, changed, listed))
+
+if hasattr(admin, "register_mcp_server"):
+    server = admin.register_mcp_server(server_name="files", blocked_tools=["rm"])["server"]
+    edge = admin.register_mcp_topology("planner", [server["id"]])
+    held("an MCP server is registered as a worker", edge["worker_agent_ids"] == ["mcp:files"], (server, edge))
+    admin.deactivate_mcp_server("files", reason="an incident")
+    try:
+        seen = word(planner.evaluate_action(action_type="x.y", resource="r", mcp_server_name="files", wait_for_decision=False))
+    except exceptions.AuthorizationError as error:
+        seen = str(error)
+    held("an action of a deactivated server is refused", seen == "denied" or "deactivated" in seen, seen)
+    admin.activate_mcp_server("files")
 
 status = requests.get(f"{url}/api/sdk/kill-switch/status", headers={"X-API-Key": key}, timeout=10).json()
 held("the kill switch is off", status["blocked"] is False and status["active"] is False, status)

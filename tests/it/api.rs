@@ -37,7 +37,7 @@ impl Serving {
     }
 
     /// As a person does with Ctrl-C; its exit code.
-    fn end(mut self) -> Option<i32> {
+    pub(crate) fn end(mut self) -> Option<i32> {
         let pid = i32::try_from(self.child.id()).unwrap();
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
@@ -54,7 +54,7 @@ impl Drop for Serving {
     }
 }
 
-fn key(fleet: &Fleet, arguments: &[&str]) -> String {
+pub(crate) fn key(fleet: &Fleet, arguments: &[&str]) -> String {
     let said = fleet.well(&[&["key", "create"], arguments].concat());
     said.out.trim().to_owned()
 }
@@ -84,12 +84,14 @@ fn the_client_works(store: &str, versions: &[&str]) {
     fleet.well(&["org", "create", "acme", "--trust", "L3"]);
     let (own, admin) = (key(&fleet, &[]), key(&fleet, &["--scope", "admin"]));
     let foreign = key(&fleet, &["--org", "acme"]);
+    let pair = key(&fleet, &["--signed"]);
+    let (signed, secret) = pair.split_once('\n').unwrap();
     let serving = Serving::begin(&fleet);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/client.py");
     for &version in versions {
         let output = Call::new(folder.join("venv/bin/python"))
             .arg(&script)
-            .args([&serving.url, &own, &foreign, &admin])
+            .args([serving.url.as_str(), &own, &foreign, &admin, signed, secret])
             .args([env!("CARGO_BIN_EXE_ao")])
             .env_clean()
             .env("PYTHONPATH", folder.join(version))
@@ -104,10 +106,20 @@ fn the_client_works(store: &str, versions: &[&str]) {
         let (said, wrong) = (output.stdout_text(), output.stderr_text());
         assert!(output.success(), "{version}:\n{said}\n{wrong}");
         let held = said.lines().filter(|line| !line.starts_with('[')).count();
-        let expected = if version == "2.1.1" { 12 } else { 17 };
+        let expected = match version {
+            "2.1.1" => 14,
+            "2.3.0" => 19,
+            _ => 21,
+        };
         assert_eq!(held, expected, "{version}:\n{said}");
     }
     assert_eq!(serving.end(), Some(0));
+    let shown = fleet.well(&["session", "show", "sess-1"]);
+    assert!(shown.out.contains("└─ ") && shown.out.contains("worker"), "{shown:?}");
+    let listed = fleet.well(&["session", "list", "--json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed.out).unwrap();
+    // A root and a child of each version that has sessions.
+    assert_eq!(listed["sessions"][0]["action_count"], 6);
     fleet.well(&["audit", "verify"]);
 }
 
@@ -147,7 +159,7 @@ fn folder() -> Result<PathBuf, String> {
     Ok(folder)
 }
 
-fn install(program: &str, arguments: &[&str]) -> Result<(), String> {
+pub(crate) fn install(program: &str, arguments: &[&str]) -> Result<(), String> {
     let call = Call::new(program).args(arguments).timeout(INSTALL_WITHIN);
     let output = call.run().map_err(|error| format!("{program}: {error}"))?;
     if output.success() {
@@ -158,7 +170,7 @@ fn install(program: &str, arguments: &[&str]) -> Result<(), String> {
     Err(said)
 }
 
-fn cache() -> Option<PathBuf> {
+pub(crate) fn cache() -> Option<PathBuf> {
     let at =
         |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     at("AO_TESTS_CACHE")

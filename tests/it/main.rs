@@ -8,6 +8,7 @@
 )]
 
 mod api;
+mod api_fuzz;
 mod config_errors;
 mod config_reference;
 mod delivery;

@@ -11,6 +11,7 @@ use crate::base::suggest;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::governance::{BudgetWindow, DepthRule, Trust};
 use crate::config::section::backend::{Holder, PromptDelivery};
+use crate::config::serve::Algorithm;
 use crate::config::{Kind, Watch};
 
 /// Reads one of `words`, suggesting the nearest when it is none.
@@ -82,6 +83,7 @@ choice!(Kind { "loop" => Loop, "persistent" => Persistent, "task" => Task });
 choice!(Watch { "none" => None, "heal" => Heal, "heal+stall" => HealStall });
 choice!(PromptDelivery { "arg" => Arg, "ping" => Ping, "exec" => Exec });
 choice!(Trust { "L0" => L0, "L1" => L1, "L2" => L2, "L3" => L3, "L4" => L4 });
+choice!(Algorithm { "EdDSA" => EdDsa, "HS256" => Hs256 });
 choice!(DepthRule { "declared" => Declared, "exact" => Exact });
 choice!(BudgetWindow { "day" => Day, "week" => Week, "month" => Month });
 choice!(Holder { "pane" => Pane, "server" => Server });

@@ -8,6 +8,7 @@ use super::rule::RuleEntry;
 use super::{At, lapse::Lapse, section};
 use crate::config::governance::{BudgetWindow, DepthRule, Trust};
 use crate::config::section::backend::{Holder, PromptDelivery};
+use crate::config::serve::Algorithm;
 use crate::config::{Kind, Watch};
 
 section! {
@@ -23,6 +24,8 @@ section! {
         notify: NotifySection = Nothing,
         /// Governance of agents' actions.
         governance: GovernanceSection = Nothing,
+        /// Governance over HTTP.
+        serve: ServeSection = Nothing,
         /// How AI CLIs are started, spoken to and read, by name.
         backend: Named<RawBackend> = Nothing,
         /// The agents, one block each.
@@ -143,8 +146,28 @@ section! {
         depth_rule: DepthRule = Is("\"declared\""),
         /// Only registered orchestrators may delegate, and only to their workers.
         enforce_topology: bool = Is("false"),
+        /// Acts that one session of delegated acts may have.
+        session_actions_max: u32 = Means("no bound"),
+        /// US dollars that one session may cost, by what its acts report.
+        session_cost_max: Dollars = Means("no bound"),
         /// Limits on money, by name.
         budget: Named<BudgetSection> = Nothing,
+    }
+}
+
+section! {
+    /// Governance over HTTP, by `ao serve`.
+    struct ServeSection in "[serve]" {
+        /// Webhooks may go to this machine and into private networks, and by plain `http`.
+        webhooks_to_private: bool = Is("false"),
+        /// The `iss` of tokens that say who a person is, beside those of `ao key token`.
+        people_issuer: String = Nothing,
+        /// The `aud` that those tokens must have.
+        people_audience: String = Is("\"ao\""),
+        /// How they are signed.
+        people_algorithm: Algorithm = Is("\"EdDSA\""),
+        /// File of the key that checks them: an Ed25519 public key (PEM or hex), or the secret of `HS256`.
+        people_key: String = Nothing,
     }
 }
 

@@ -44,6 +44,8 @@ impl Resolver<'_> {
             ),
             depth_rule: or(section.depth_rule.as_ref(), DepthRule::Declared),
             enforce_topology: or(section.enforce_topology.as_ref(), false),
+            session_actions_max: section.session_actions_max.as_ref().map(|it| it.value.into()),
+            session_cost_max_micros: section.session_cost_max.as_ref().map(|it| it.value.0),
             budgets: self.budgets(section, agents),
         }
     }

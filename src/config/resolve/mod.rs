@@ -7,6 +7,7 @@
 pub(super) mod backend;
 mod governance;
 pub(super) mod sequence;
+mod serve;
 mod unit;
 
 use std::collections::BTreeMap;
@@ -142,6 +143,7 @@ impl Resolver<'_> {
         let sequence = self.sequence(root, &agents);
         let placed: Vec<&super::Agent> = agents.iter().map(|agent| &agent.agent).collect();
         let governance = self.governance(root, &placed);
+        let serve = self.serve(root);
         let watchdog = self.watchdog(root.watchdog.as_ref());
         let tmux = self.tmux(root.tmux.as_ref());
         let starts = self.starts(defaults);
@@ -160,6 +162,7 @@ impl Resolver<'_> {
             backends,
             sequence,
             governance,
+            serve,
         })
     }
 

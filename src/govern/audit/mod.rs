@@ -64,6 +64,8 @@ pub enum Kind {
     AgentChanged,
     /// Who may delegate to whom.
     TopologyChanged,
+    /// An address that is told of decisions was set up, changed or given up on.
+    WebhookChanged,
     /// The head was older than the log after the machine went down.
     HeadRecovered,
     /// A person accepted the log as it is, without a head.
@@ -71,7 +73,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Decided,
         Self::Settled,
         Self::Approved,
@@ -90,6 +92,7 @@ impl Kind {
         Self::KeyChanged,
         Self::AgentChanged,
         Self::TopologyChanged,
+        Self::WebhookChanged,
         Self::HeadRecovered,
         Self::HeadAdopted,
     ];
@@ -115,6 +118,7 @@ impl Kind {
             Self::KeyChanged => "key.changed",
             Self::AgentChanged => "agent.changed",
             Self::TopologyChanged => "topology.changed",
+            Self::WebhookChanged => "webhook.changed",
             Self::HeadRecovered => "head.recovered",
             Self::HeadAdopted => "head.adopted",
         }

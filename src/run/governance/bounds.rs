@@ -20,6 +20,7 @@ use crate::govern::audit::{Draft, Kind};
 use crate::govern::budget::{Budget, Window};
 use crate::govern::classes::Table;
 use crate::govern::policy::Known;
+use crate::govern::session::Caps;
 use crate::govern::trust::Level;
 use crate::run::store::{self, Store};
 use crate::sys::db::rows::TrustRow;
@@ -56,6 +57,8 @@ pub struct Governed {
     pub approval_timeout_ms: u64,
     pub hook_wait_ms: u64,
     pub exact_depth: bool,
+    #[serde(default)]
+    pub session: Caps,
     /// Those that this agent's costs count in.
     pub budgets: Vec<Limit>,
     /// Names that rules may mean.
@@ -158,6 +161,7 @@ impl Governed {
             protected,
             approval_timeout_ms: millis(governance.approval_timeout),
             hook_wait_ms: millis(governance.hook_wait),
+            session: caps(governance),
             exact_depth: governance.depth_rule == DepthRule::Exact,
             budgets: governance.budgets.iter().filter(mine).map(Limit::of).collect(),
             agents: config.agents.iter().map(|agent| agent.name.to_string()).collect(),
@@ -320,4 +324,11 @@ fn settle_level(
         .with("why", next.why.clone());
     db::append(tx, &draft, now)?;
     Ok(next.level)
+}
+/// What each session may do.
+pub fn caps(governance: &crate::config::governance::Governance) -> Caps {
+    Caps {
+        actions: governance.session_actions_max,
+        cost: governance.session_cost_max_micros.map(Micros),
+    }
 }

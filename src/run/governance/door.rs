@@ -260,7 +260,9 @@ impl Act<'_> {
         });
         let hold = i64::try_from(self.governed.approval_timeout_ms).unwrap_or(i64::MAX);
         let hold = TimeDelta::try_milliseconds(hold).unwrap_or(TimeDelta::hours(1));
-        Needs { cost: self.ask.cost, budgets: windows.collect(), hold, ..Needs::default() }
+        let session = self.governed.session;
+        let budgets = windows.collect();
+        Needs { cost: self.ask.cost, budgets, session, hold, ..Needs::default() }
     }
 
     fn attributes(&self) -> Attributes {

@@ -2,7 +2,7 @@
 //!
 //! `audit.key` signs the log's head and checkpoints; every `ao` that records needs it. `operator.key`
 //! signs a person's decisions, and only `approve` and `deny` read it; `operator.pub` is for whoever
-//! checks them. How strong this is: an agent that runs as the same user without a sandbox can read
+//! checks them. From `server.key` follow the secrets that `ao serve` shares with its clients. How strong this is: an agent that runs as the same user without a sandbox can read
 //! these files, so the refusal inside an agent's process tree is advice, not a wall.
 
 use std::fs::OpenOptions;
@@ -72,6 +72,11 @@ impl Operator {
     /// Signs the log's head and checkpoints.
     pub fn audit_key(&self) -> Result<SigningKey, OperatorError> {
         key(&self.folder.join("audit.key"))
+    }
+
+    /// What `ao serve` derives secrets from that must not lie in the store.
+    pub fn server_key(&self) -> Result<[u8; 32], OperatorError> {
+        Ok(key(&self.folder.join("server.key"))?.to_bytes())
     }
 
     /// Signs a person's decisions.

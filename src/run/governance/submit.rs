@@ -19,7 +19,9 @@ use crate::govern::action::{Ask, DEPTH_MAX, Micros};
 use crate::govern::approval::{self, Decision as Signed, State, Step};
 use crate::govern::audit::{Draft, Kind};
 use crate::govern::class::Class;
-use crate::govern::verdict::{Effect, Verdict};
+use crate::govern::judge;
+use crate::govern::session::Caps;
+use crate::govern::verdict::{Effect, Said, Verdict};
 use crate::sys::db::rows::{
     Action, Approval, Budget, Conduct, KillSwitch, NewAction, NewApproval, Replay, Reservation,
     SessionTotals, Status, TrustRow,
@@ -48,6 +50,8 @@ pub struct Needs {
     pub rates: Vec<RateWindow>,
     /// Counters of acts under way, each held until the act is settled or lapses.
     pub open: Vec<String>,
+    /// Of the act's session.
+    pub session: Caps,
     /// How long a person has for an answer.
     pub hold: TimeDelta,
     /// How long an outcome may take before the estimate counts as spent.
@@ -61,6 +65,7 @@ impl Default for Needs {
             budgets: Vec::new(),
             rates: Vec::new(),
             open: Vec::new(),
+            session: Caps::default(),
             hold: TimeDelta::minutes(30),
             reserve: TimeDelta::hours(24),
         }
@@ -141,7 +146,7 @@ pub fn submit(
 pub fn submit_in(
     tx: &mut dyn Tx,
     submission: &Submission<'_>,
-    judge: impl FnOnce(&Known) -> Verdict,
+    judge_known: impl FnOnce(&Known) -> Verdict,
     now: Now,
 ) -> Result<Result<Decision, String>, DbError> {
     let Submission { ask, .. } = submission;
@@ -157,8 +162,15 @@ pub fn submit_in(
     }
     give_way(tx, submission, &digest, now)?;
     let known = know(tx, submission, kills, now)?;
-    let verdict = judge(&known);
+    let verdict = judge::hearing(judge_known(&known), capped(&known, submission));
     decide(tx, submission, verdict, killed, &digest, &body, now).map(Ok)
+}
+
+/// What the caps of its session say against the act.
+fn capped(known: &Known, submission: &Submission<'_>) -> Vec<Said> {
+    let Some(totals) = &known.session else { return Vec::new() };
+    let acts = totals.actions.saturating_sub(totals.blocked);
+    submission.needs.session.says(acts, totals.cost, submission.ask.cost)
 }
 
 /// Of all that makes two submissions the same one.

@@ -11,7 +11,7 @@ use super::desk::{self, Call, Desk};
 use super::judge::Court;
 use super::peers;
 use super::refusal::Refusal;
-use super::{registry, topology};
+use super::{gate, registry, topology};
 use crate::govern::action::{Ask, DEPTH_MAX, Micros};
 use crate::govern::approval::State;
 use crate::govern::audit::{Draft, Kind};
@@ -19,6 +19,9 @@ use crate::govern::classes::risk_band;
 use crate::govern::lineage::{self, Parent};
 use crate::govern::trust::Level;
 use crate::govern::verdict::{Effect, Step};
+use crate::run::governance::bounds::caps;
+use crate::run::governance::decide::Answer;
+use crate::run::governance::session::SESSION;
 use crate::run::governance::settle::{Outcome, settle};
 use crate::run::governance::submit::{Known, Submission, submit_in};
 use crate::run::governance::{GovernanceError, claim};
@@ -27,6 +30,8 @@ use crate::sys::db::{self, DbError, Tx};
 
 const NAME_CHARS_MAX: usize = 200;
 const RESOURCE_CHARS_MAX: usize = 16_384;
+/// A million dollars.
+const COST_MICROS_MAX: i64 = 1_000_000_000_000;
 /// Parts of the body that rules may ask about as parts of the context.
 const TOLD: [&str; 11] = [
     "action_details",
@@ -75,11 +80,22 @@ pub fn submit_mcp(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
         None => format!("mcp.{verb}"),
     };
     let mut body = call.body.clone();
+    // What the tool works on stays to be asked about, as `context.resource_id`.
+    if let (Some(resource), None) = (call.text("resource")?, call.text("resource_id")?) {
+        body.insert("resource_id".to_owned(), resource.into());
+    }
     body.insert("action_type".to_owned(), action_type.into());
     body.insert("resource".to_owned(), format!("{server}/{namespace}/{verb}").into());
     body.insert("mcp_server_name".to_owned(), server.into());
     let call = Call { body, ..call.clone() };
-    let mut answer = submit(desk, &call)?;
+    let mut answer = match submit(desk, &call) {
+        // This path's readers know no refusal that is an object.
+        Err(refusal) if refusal.is_violation() => json!({
+            "action_id": "", "decision": "denied", "status": "denied", "requires_approval": false,
+            "execution_allowed": false, "reason": refusal.detail, "risk_score": 100,
+        }),
+        answer => answer?,
+    };
     answer["success"] = (answer["decision"] != "denied").into();
     Ok(answer)
 }
@@ -116,7 +132,9 @@ fn decide(desk: &mut Desk, call: &Call, ask: Ask, keep: Keep) -> Result<Value, R
             Err(refusal) => return Ok(Err(refusal)),
         };
         let level = level(tx, &court, &ask, call)?;
-        let (class, needs) = (court.class(&ask), court.needs(&ask, level, call.now.wall));
+        let class = court.class(&ask);
+        let mut needs = court.needs(&ask, level, call.now.wall);
+        needs.session = caps(&court.config.governance);
         let submission = Submission { ask: &ask, class, needs: needs.clone(), operator };
         let judge = |known: &Known| court.judge(&ask, &needs, known);
         let decided = submit_in(tx, &submission, judge, call.now)?;
@@ -198,6 +216,9 @@ fn placed(
             return Ok(Err(Refusal::new(refusal.status(), refusal.to_string())));
         }
     };
+    if let Err(refusal) = gate::check(tx, court.org, &ask, call)? {
+        return Ok(Err(refusal));
+    }
     let above = above?;
     if court.config.governance.enforce_topology
         && let Some(parent) = &above
@@ -212,10 +233,10 @@ fn placed(
         return Ok(Err(Refusal::forbidden(why)));
     }
     if let Some(session) = &lineage.session_id
-        && tx.fact(registry::SESSION, session)?.is_none()
+        && tx.fact(SESSION, session)?.is_none()
     {
         let first = json!({ "first": call.now.wall.to_rfc3339(), "agent": ask.agent });
-        tx.fact_put(registry::SESSION, session, &first)?;
+        tx.fact_put(SESSION, session, &first)?;
     }
     Ok(Ok(Ask { session_id: lineage.session_id, depth: lineage.depth, ..ask }))
 }
@@ -273,13 +294,25 @@ fn ask(call: &Call) -> Result<Ask, Refusal> {
         action_type,
         resource: resource.to_owned(),
         context: context(call)?,
-        cost: Micros(0),
+        cost: Micros(cost(call)?.unwrap_or(0)),
         claimed_risk: None,
         session_id,
         parent_action_id,
         depth,
         correlation_id: call.correlation_id.clone(),
     })
+}
+
+/// `cost_micros` of the body: what an act is expected to cost, or has cost, in millionths of a dollar.
+fn cost(call: &Call) -> Result<Option<i64>, Refusal> {
+    match call.body.get("cost_micros") {
+        None | Some(Value::Null) => Ok(None),
+        Some(given) => {
+            let given = given.as_i64().filter(|given| (0..=COST_MICROS_MAX).contains(given));
+            let text = format!("cost_micros must be an integer between 0 and {COST_MICROS_MAX}");
+            given.map(Some).ok_or_else(|| Refusal::invalid(text))
+        }
+    }
 }
 
 fn context(call: &Call) -> Result<Map<String, Value>, Refusal> {
@@ -499,6 +532,41 @@ pub fn list(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
     Ok(json!({ "actions": actions, "limit": limit, "offset": offset, "has_more": has_more }))
 }
 
+/// `POST /api/v1/actions/{id}/approve`: a person's yes, signed like one of `ao approve`.
+pub fn approve(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
+    decided(desk, call, &Answer::Approve)
+}
+
+/// `POST /api/v1/actions/{id}/reject`.
+pub fn reject(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
+    let why = call.text("reason")?.unwrap_or("no reason was given").to_owned();
+    within("reason", &why, 1_000)?;
+    decided(desk, call, &Answer::Deny { why })
+}
+
+fn decided(desk: &mut Desk, call: &Call, answer: &Answer) -> Result<Value, Refusal> {
+    if call.caller.person.as_ref().is_none_or(|person| !person.role.approves()) {
+        return Err(Refusal::new(
+            401,
+            "only a person decides on actions: by a token of an approver, or with `ao approve`",
+        ));
+    }
+    let id = call.id("id")?;
+    let action = desk::read(&mut desk.governance, call, |tx| tx.action(id))?;
+    let action = action.ok_or_else(Refusal::absent)?;
+    let held = action.new.approval_id.filter(|_| action.new.status == Status::Held);
+    let approval = held.ok_or_else(|| Refusal::forbidden("this action does not wait"))?;
+    let by = call.caller.name();
+    let org = std::mem::replace(&mut desk.governance.org, call.caller.org.clone());
+    let answered = desk.governance.answer(approval, answer, &by, call.now);
+    desk.governance.org = org;
+    let status = match answered?.state {
+        State::Approved | State::Used => "approved",
+        State::Pending | State::Denied | State::Expired => "denied",
+    };
+    Ok(json!({ "success": true, "action_id": id, "status": status, "decided_by": by }))
+}
+
 /// `POST /api/agent-action/{id}/complete`.
 pub fn complete(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
     ended(desk, call, true)
@@ -525,7 +593,7 @@ fn ended(desk: &mut Desk, call: &Call, success: bool) -> Result<Value, Refusal> 
     let details = call.body.iter().filter(|(name, _)| reported.contains(&name.as_str()));
     let details = details.map(|(name, value)| (name.clone(), value.clone())).collect();
     let org = call.caller.org.clone();
-    let outcome = Outcome { success, cost: None, details };
+    let outcome = Outcome { success, cost: cost(call)?.map(Micros), details };
     settle(desk.governance.store(), &org, id, &outcome, call.now)?;
     Ok(answer)
 }

@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use serde_json::{Map, Value};
 
 use super::key::{self, Org, Scope};
+use super::person::{Issuers, Person};
 use super::refusal::Refusal;
 use crate::base::now::Now;
 use crate::govern::bounds::Bounds;
@@ -27,20 +28,25 @@ use crate::sys::db::{self, DbError, Tx};
 /// Requests that may wait in a lane; more are turned away.
 const WAITING_MAX: usize = 1_024;
 
-/// Who calls, by its key.
+/// Who calls, by its key or a person's token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     pub org: String,
     pub scope: Scope,
+    /// Empty of a person.
     pub key_id: String,
     /// The only agent it speaks for.
     pub agent: Option<String>,
+    pub person: Option<Person>,
 }
 
 impl Caller {
     /// For the record.
     pub fn name(&self) -> String {
-        format!("key:{}", self.key_id)
+        match &self.person {
+            Some(person) => format!("person:{}", person.name),
+            None => format!("key:{}", self.key_id),
+        }
     }
 
     /// Whether it may speak for this agent.
@@ -118,6 +124,9 @@ pub struct Desk {
     pub bounds: Arc<Bounds>,
     /// Signs previews; of this run.
     pub secret: [u8; 32],
+    /// Of the operator's folder: secrets shared with clients follow from it.
+    pub server_key: [u8; 32],
+    pub issuers: Arc<Issuers>,
 }
 
 impl Desk {
@@ -125,6 +134,7 @@ impl Desk {
         project: &Arc<Project>,
         table: &Arc<Table>,
         secret: [u8; 32],
+        issuers: &Arc<Issuers>,
     ) -> Result<Self, GovernanceError> {
         let governance = Governance::open(project)?;
         let source = Source {
@@ -134,8 +144,11 @@ impl Desk {
             known: Known::default(),
         };
         let bounds = Arc::new(bounds(project, &governance));
+        let server_key = governance.operator.server_key()?;
+        let policies = Watched::new(source);
         let (project, table) = (Arc::clone(project), Arc::clone(table));
-        Ok(Self { governance, project, policies: Watched::new(source), table, bounds, secret })
+        let issuers = Arc::clone(issuers);
+        Ok(Self { governance, project, policies, table, bounds, secret, server_key, issuers })
     }
 
     /// The caller's organisation.
@@ -188,6 +201,8 @@ pub enum Lane {
     Write,
     /// May take seconds: it waits for processes to end.
     Slow,
+    /// May take seconds: it waits for servers of other people.
+    Out,
 }
 
 pub type Job = Box<dyn FnOnce(&mut Desk) + Send>;
@@ -196,10 +211,10 @@ pub type Job = Box<dyn FnOnce(&mut Desk) + Send>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Crowded;
 
-/// The three threads.
+/// One thread each.
 #[derive(Debug, Clone)]
 pub struct Lanes {
-    queues: [SyncSender<Job>; 3],
+    queues: [SyncSender<Job>; 4],
 }
 
 impl Lanes {
@@ -216,7 +231,7 @@ impl Lanes {
             threads.push(std::thread::spawn(move || work(desk, &jobs, &*open)));
             Ok(queue)
         };
-        let queues = [lane()?, lane()?, lane()?];
+        let queues = [lane()?, lane()?, lane()?, lane()?];
         Ok((Self { queues }, threads))
     }
 
@@ -225,6 +240,7 @@ impl Lanes {
             Lane::Read => &self.queues[0],
             Lane::Write => &self.queues[1],
             Lane::Slow => &self.queues[2],
+            Lane::Out => &self.queues[3],
         };
         queue.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) | TrySendError::Disconnected(_) => Crowded,

@@ -7,10 +7,11 @@
 
 use std::io::Read as _;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::person::Person;
 use crate::base::now::Now;
 use crate::govern::audit::{Draft, Kind, hex};
 use crate::govern::trust::Level;
@@ -62,6 +63,9 @@ pub struct Key {
     /// The only agent it speaks for; `None`: any of its organisation.
     pub agent: Option<String>,
     pub digest: String,
+    /// Its requests must be signed.
+    #[serde(default)]
+    pub signed: bool,
     pub made: DateTime<Utc>,
     pub by: String,
     pub expires: Option<DateTime<Utc>>,
@@ -83,13 +87,21 @@ pub struct Org {
     /// Of its agents that nobody gave a level.
     pub trust: Level,
     pub made: DateTime<Utc>,
+    /// Acts may name only registered MCP servers.
+    #[serde(default)]
+    pub demands_mcp_servers: bool,
+    /// Acts may name only registered models.
+    #[serde(default)]
+    pub demands_models: bool,
 }
 
 impl Org {
     /// The organisation that is there without being made.
     pub fn local() -> Self {
         let made = DateTime::UNIX_EPOCH;
-        Self { name: LOCAL_ORG.to_owned(), number: 1, trust: Level::L1, made }
+        let name = LOCAL_ORG.to_owned();
+        let (demands_mcp_servers, demands_models) = (false, false);
+        Self { name, number: 1, trust: Level::L1, made, demands_mcp_servers, demands_models }
     }
 }
 
@@ -105,6 +117,8 @@ pub enum KeyError {
     OrgName(String),
     #[error("there is no key `{0}`")]
     NoKey(String),
+    #[error("the key `{0}` opens nothing any more")]
+    Over(String),
     #[error("cannot read random bytes")]
     Random(#[source] std::io::Error),
 }
@@ -153,15 +167,38 @@ pub fn org_put(
         (Some(org), true) => Org { trust, ..org.clone() },
         (None, false) => {
             let number = known.iter().map(|org| org.number).max().unwrap_or(0) + 1;
-            Org { name: name.to_owned(), number, trust, made: now.wall }
+            Org { name: name.to_owned(), number, trust, made: now.wall, ..Org::local() }
         }
     };
-    let body = serde_json::to_value(&made).expect("plain data of ours serialises");
-    db::write(store, REGISTER, now, |tx| tx.fact_put(ORG, name, &body))?;
+    keep(store, &made, now)?;
     let draft = Draft::new(Kind::KeyChanged, by, format!("organisation {name}"))
         .with("trust", trust.word());
     db::write(store, name, now, |tx| db::append(tx, &draft, now).map(drop))?;
     Ok(made)
+}
+
+/// Says what acts of an organisation must name; `None` leaves it as it is.
+pub fn org_demand(
+    store: &mut dyn Store,
+    name: &str,
+    (mcp_servers, models): (Option<bool>, Option<bool>),
+    by: &str,
+    now: Now,
+) -> Result<Org, KeyError> {
+    let mut changed = org(store, name)?.ok_or_else(|| KeyError::NoOrg(name.to_owned()))?;
+    changed.demands_mcp_servers = mcp_servers.unwrap_or(changed.demands_mcp_servers);
+    changed.demands_models = models.unwrap_or(changed.demands_models);
+    keep(store, &changed, now)?;
+    let draft = Draft::new(Kind::KeyChanged, by, format!("organisation {name}"))
+        .with("demands_mcp_servers", changed.demands_mcp_servers)
+        .with("demands_models", changed.demands_models);
+    db::write(store, name, now, |tx| db::append(tx, &draft, now).map(drop))?;
+    Ok(changed)
+}
+
+fn keep(store: &mut dyn Store, org: &Org, now: Now) -> Result<(), DbError> {
+    let body = serde_json::to_value(org).expect("plain data of ours serialises");
+    db::write(store, REGISTER, now, |tx| tx.fact_put(ORG, &org.name, &body))
 }
 
 /// What a new key is to be.
@@ -173,6 +210,8 @@ pub struct NewKey<'a> {
     pub expires: Option<DateTime<Utc>>,
     /// `ao` or `owkai`.
     pub beginning: &'a str,
+    /// Its requests must be signed.
+    pub signed: bool,
 }
 
 /// Makes a key. The second value is the whole key: it is nowhere else.
@@ -200,6 +239,7 @@ pub fn create(
         scope: new.scope,
         agent: new.agent.clone(),
         digest: hex(&digest(&text)),
+        signed: new.signed,
         made: now.wall,
         by: by.to_owned(),
         expires: new.expires,
@@ -209,6 +249,7 @@ pub fn create(
     let draft = Draft::new(Kind::KeyChanged, by, format!("API key {id}"))
         .with("scope", key.scope.word())
         .with("agent", key.agent.clone())
+        .with("signed", key.signed)
         .with("expires", key.expires.map(|expires| expires.to_rfc3339()));
     db::write(store, new.org, now, |tx| db::append(tx, &draft, now).map(drop))?;
     Ok((key, text))
@@ -236,6 +277,66 @@ pub fn revoke(store: &mut dyn Store, id: &str, by: &str, now: Now) -> Result<Key
         db::write(store, &key.org, now, |tx| db::append(tx, &draft, now).map(drop))?;
     }
     Ok(key)
+}
+
+/// Records that a person was given a token.
+pub fn record_token(
+    store: &mut dyn Store,
+    person: &Person,
+    lasts: TimeDelta,
+    by: &str,
+    now: Now,
+) -> Result<(), DbError> {
+    let draft = Draft::new(Kind::KeyChanged, by, format!("token of {}", person.name))
+        .with("role", person.role.word())
+        .with("minutes", lasts.num_minutes());
+    db::write(store, &person.org, now, |tx| db::append(tx, &draft, now).map(drop))
+}
+
+/// Sets when a key ends. A key that was revoked stays so.
+pub fn expire(
+    store: &mut dyn Store,
+    id: &str,
+    at: DateTime<Utc>,
+    by: &str,
+    now: Now,
+) -> Result<Key, KeyError> {
+    let body = db::read(store, REGISTER, |tx| tx.fact(KEY, id))?;
+    let mut key: Key = parse(body.ok_or_else(|| KeyError::NoKey(id.to_owned()))?)?;
+    key.expires = Some(at);
+    put(store, &key, now)?;
+    let draft =
+        Draft::new(Kind::KeyChanged, by, format!("API key {id}")).with("expires", at.to_rfc3339());
+    db::write(store, &key.org, now, |tx| db::append(tx, &draft, now).map(drop))?;
+    Ok(key)
+}
+
+/// Makes a key like this one, which ends after `overlap` or when it would have anyway.
+pub fn rotate(
+    store: &mut dyn Store,
+    id: &str,
+    overlap: TimeDelta,
+    by: &str,
+    now: Now,
+) -> Result<(Key, String), KeyError> {
+    let body = db::read(store, REGISTER, |tx| tx.fact(KEY, id))?;
+    let old: Key = parse(body.ok_or_else(|| KeyError::NoKey(id.to_owned()))?)?;
+    if !old.holds(now.wall) {
+        return Err(KeyError::Over(id.to_owned()));
+    }
+    let new = NewKey {
+        org: &old.org,
+        scope: old.scope,
+        agent: old.agent.clone(),
+        // As long as the old one was made for.
+        expires: old.expires.map(|expires| now.wall + (expires - old.made)),
+        beginning: &old.beginning,
+        signed: old.signed,
+    };
+    let made = create(store, &new, by, now)?;
+    let ends = now.wall + overlap;
+    expire(store, id, old.expires.map_or(ends, |expires| expires.min(ends)), by, now)?;
+    Ok(made)
 }
 
 /// The key that a request brought, if it is one and still holds.
@@ -279,7 +380,7 @@ mod tests {
     use crate::sys::db::memory::MemoryStore;
 
     fn new(scope: Scope) -> NewKey<'static> {
-        NewKey { org: LOCAL_ORG, scope, agent: None, expires: None, beginning: "ao" }
+        NewKey { org: LOCAL_ORG, scope, agent: None, expires: None, beginning: "ao", signed: false }
     }
 
     #[test]
@@ -309,6 +410,26 @@ mod tests {
         assert!(authenticate(&mut store, &text, now).unwrap().is_some());
         let later = Now { wall: now.wall + chrono::TimeDelta::seconds(1), ..now };
         assert!(authenticate(&mut store, &text, later).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_rotated_key_has_a_successor_like_it_and_ends_later() {
+        let (mut store, now) = (MemoryStore::default(), clock::now());
+        let agent = Some("worker".to_owned());
+        let signed = NewKey { agent, signed: true, ..new(Scope::Agent) };
+        let (old, text) = create(&mut store, &signed, "ann", now).unwrap();
+        let hour = TimeDelta::hours(1);
+        let (made, fresh) = rotate(&mut store, &old.id, hour, "ann", now).unwrap();
+        assert_eq!(
+            (made.agent.as_deref(), made.signed, made.expires),
+            (Some("worker"), true, None)
+        );
+        let later = Now { wall: now.wall + hour, ..now };
+        let mut opens = |text: &str, now| authenticate(&mut store, text, now).unwrap().is_some();
+        assert!(opens(&text, now) && opens(&fresh, now));
+        assert!(!opens(&text, later) && opens(&fresh, later));
+        let over = rotate(&mut store, &old.id, hour, "ann", later);
+        assert!(matches!(over, Err(KeyError::Over(_))));
     }
 
     #[test]

@@ -2,23 +2,30 @@
 //!
 //! One place takes the key from a request and says whose it is ([`key::authenticate`], called only
 //! here); everything behind it knows one organisation. Answers are JSON, refusals one sentence.
-//! It listens on loopback only: there is no TLS here, so whoever wants to be reached from elsewhere
-//! puts a proxy that has it in front. Left out: JWT, webhooks, request signatures.
+//! Without TLS, its own or that of a proxy in front, it listens on loopback only.
 
 pub mod action;
+pub mod deliver;
 pub mod desk;
+pub mod gate;
 pub mod json;
 pub mod judge;
 pub mod key;
 pub mod log;
 pub mod metrics;
+pub mod openapi;
 pub mod peers;
+pub mod person;
 pub mod refusal;
 pub mod registry;
 pub mod route;
+pub mod seal;
+pub mod signature;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 pub mod topology;
+pub mod webhook;
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -38,15 +45,20 @@ use serde_json::{Map, Value};
 
 use self::desk::{Call, Caller, Desk, Lane, Lanes};
 use self::metrics::Metrics;
+use self::person::{Issuers, PersonError};
 use self::refusal::Refusal;
 use self::route::{Answer, Open, ROUTES, Route, Verb};
+use self::signature::Sent;
 use crate::govern::classes::{ClassesError, Table};
 use crate::run::governance::{Governance, GovernanceError};
 use crate::run::project::Project;
 use crate::sys::clock;
 use crate::sys::db::postgres::Listener;
+use crate::sys::http::{Client, HttpError};
 
 const BODY_BYTES_MAX: usize = 1 << 20;
+/// Of an API key or a token.
+const CREDENTIAL_BYTES_MAX: usize = 4_096;
 /// A body that takes longer is given up.
 const BODY_WAIT: Duration = Duration::from_secs(5);
 /// Longer than any lane but the slow one takes; published clients give up after 5 s.
@@ -57,7 +69,9 @@ const END_WAIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    #[error("`{0}` is not an address of this machine alone, and there is no TLS here")]
+    #[error(
+        "`{0}` is not an address of this machine alone, and without TLS keys could be read on the way"
+    )]
     NotLoopback(SocketAddr),
     #[error("cannot listen on {address}")]
     Listen {
@@ -67,10 +81,16 @@ pub enum ServeError {
     },
     #[error("cannot start the server")]
     Start(#[source] std::io::Error),
+    #[error("cannot make requests of its own, which webhooks need")]
+    Client(#[source] HttpError),
     #[error(transparent)]
     Governance(#[from] GovernanceError),
     #[error("cannot read the table of action classes")]
     ReadClasses(#[source] std::io::Error),
+    #[error(transparent)]
+    People(#[from] PersonError),
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
     #[error(transparent)]
     Classes(#[from] ClassesError),
 }
@@ -80,6 +100,15 @@ struct Shared {
     metrics: Metrics,
 }
 
+/// Where a server listens, and how.
+#[derive(Debug, Clone)]
+pub struct Door {
+    pub listen: SocketAddr,
+    pub tls: Option<tls::Files>,
+    /// Something in front speaks TLS, so that this may be reached from elsewhere without.
+    pub behind_proxy: bool,
+}
+
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
@@ -87,15 +116,24 @@ pub struct Server {
     end: Option<tokio::sync::oneshot::Sender<()>>,
     /// Where the store is shared with other servers.
     listener: Option<Listener>,
+    /// The webhooks' worker ends when this is dropped.
+    telling: Option<std::sync::mpsc::Sender<()>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Server {
     /// Listens on `listen`, which must be loopback; port 0 takes a free one.
     pub fn start(project: Project, listen: SocketAddr) -> Result<Self, ServeError> {
-        if !listen.ip().is_loopback() {
+        Self::open(project, Door { listen, tls: None, behind_proxy: false })
+    }
+
+    /// Listens as `door` says.
+    pub fn open(project: Project, door: Door) -> Result<Self, ServeError> {
+        let Door { listen, tls, behind_proxy } = door;
+        if !listen.ip().is_loopback() && tls.is_none() && !behind_proxy {
             return Err(ServeError::NotLoopback(listen));
         }
+        let certificate = tls.map(tls::Certificate::read).transpose()?.map(Arc::new);
         let table = match &project.config.governance.classes {
             Some(path) => {
                 let text = std::fs::read_to_string(path).map_err(ServeError::ReadClasses)?;
@@ -103,13 +141,20 @@ impl Server {
             }
             None => Table::shipped().clone(),
         };
+        let governance = Governance::open(&project)?;
+        let server_key = governance.operator.server_key().map_err(GovernanceError::Operator)?;
+        let people = project.config.serve.people.as_ref();
+        let issuers = Arc::new(Issuers::read(&server_key, people)?);
+        let client = Client::new(webhook::reach(&project.config)).map_err(ServeError::Client)?;
+        let worker = deliver::Worker::new(governance, server_key, client);
+        let worker = worker.map_err(ServeError::Start)?;
         let (project, table) = (Arc::new(project), Arc::new(table));
         let shared_project = Arc::clone(&project);
         let mut secret = [0; 32];
         let random = std::fs::File::open("/dev/urandom");
         random.and_then(|mut file| file.read_exact(&mut secret)).map_err(ServeError::Start)?;
         let (lanes, mut threads) =
-            Lanes::start(&Arc::new(move || Desk::open(&project, &table, secret)))?;
+            Lanes::start(&Arc::new(move || Desk::open(&project, &table, secret, &issuers)))?;
         let failed = |cause| ServeError::Listen { address: listen, cause };
         let listener = std::net::TcpListener::bind(listen).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
@@ -124,13 +169,15 @@ impl Server {
         threads.insert(
             0,
             std::thread::spawn(move || {
-                runtime.block_on(run(listener, router(&shared), ended));
+                runtime.block_on(run(listener, certificate, router(&shared), ended));
                 // What was accepted is answered or recorded: the lanes end when all that waits is done.
                 drop(shared);
                 runtime.shutdown_background();
             }),
         );
-        Ok(Self { address, end: Some(end), listener: heard, threads })
+        let (telling, told) = std::sync::mpsc::channel();
+        threads.push(std::thread::spawn(move || worker.run(&told)));
+        Ok(Self { address, end: Some(end), listener: heard, telling: Some(telling), threads })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -143,6 +190,7 @@ impl Server {
     }
 
     fn finish(&mut self) {
+        drop(self.telling.take());
         if let Some(end) = self.end.take() {
             // A server that ended by itself needs no telling.
             let _ = end.send(());
@@ -177,12 +225,24 @@ fn hear(project: &Project, lanes: &Lanes) -> Result<Option<Listener>, Governance
 
 async fn run(
     listener: std::net::TcpListener,
+    certificate: Option<Arc<tls::Certificate>>,
     router: Router,
     ended: tokio::sync::oneshot::Receiver<()>,
 ) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+    if let Some(certificate) = certificate {
+        let Ok(listener) = tls::Listener::new(listener, certificate) else { return };
+        return carry(listener, router, ended).await;
+    }
     // Head and body of an answer are two writes; waiting between them costs clients 40 ms a call.
-    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+    carry(listener.tap_io(|stream| drop(stream.set_nodelay(true))), router, ended).await;
+}
+
+async fn carry<L>(listener: L, router: Router, ended: tokio::sync::oneshot::Receiver<()>)
+where
+    L: axum::serve::Listener,
+    L::Addr: std::fmt::Debug,
+{
     let (told, last) = tokio::sync::oneshot::channel::<()>();
     let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
         drop(ended.await);
@@ -253,16 +313,18 @@ async fn answer(
         Answer::Absent => (Lane::Read, &key::Scope::ALL[..], not_here as fn(&mut Desk, &Call) -> _),
     };
     let key = key_of(request.headers())?;
+    let (signature, timestamp) = signature::headers(request.headers())?;
     let (mut parts, body) = request.into_parts();
     let params = RawPathParams::from_request_parts(&mut parts, &()).await;
     let params = params.map_err(|_| Refusal::absent())?;
     let path = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let query = query(parts.uri.query().unwrap_or_default())?;
-    let body = body_of(&parts.headers, body).await?;
+    let (bytes, body) = body_of(&parts.headers, body).await?;
+    let sent = Sent { signature, timestamp, body: bytes };
     let wait = if lane == Lane::Slow { SLOW_WAIT } else { ANSWER_WAIT };
     on_lane(shared, lane, wait, move |desk| {
         let now = clock::now();
-        let caller = authenticated(desk, &key, now)?;
+        let caller = authenticated(desk, &key, &sent, now)?;
         if !scopes.contains(&caller.scope) {
             return Err(Refusal::forbidden("the scope of this key does not allow this"));
         }
@@ -280,18 +342,31 @@ fn not_here(_desk: &mut Desk, _call: &Call) -> Result<Value, Refusal> {
 fn authenticated(
     desk: &mut Desk,
     key: &str,
+    sent: &Sent,
     now: crate::base::now::Now,
 ) -> Result<Caller, Refusal> {
+    if key.contains('.') {
+        let person = desk.issuers.verify(key, now.wall);
+        let person = person.ok_or_else(|| Refusal::new(401, "this token is not valid"))?;
+        if sent.signature.is_some() {
+            return Err(Refusal::new(401, "`X-Signature` goes with an API key"));
+        }
+        let (org, scope) = (person.org.clone(), person.role.scope());
+        let (key_id, agent, person) = (String::new(), None, Some(person));
+        return Ok(Caller { org, scope, key_id, agent, person });
+    }
     let found = key::authenticate(desk.governance.store(), key, now)?;
     let key = found.ok_or_else(|| Refusal::new(401, "this API key is not valid"))?;
-    Ok(Caller { org: key.org, scope: key.scope, key_id: key.id, agent: key.agent })
+    let secret = signature::secret(&desk.server_key, &key.id);
+    signature::check(key.signed, &secret, sent, now.wall)?;
+    Ok(Caller { org: key.org, scope: key.scope, key_id: key.id, agent: key.agent, person: None })
 }
 
 async fn open_answer(shared: &Arc<Shared>, open: Open) -> Result<Value, Refusal> {
     match open {
         Open::Health => Ok(serde_json::json!({ "status": "ok", "version": crate::VERSION })),
         Open::Metrics => Ok(Value::String(shared.metrics.render())),
-        Open::Description => Ok(route::description()),
+        Open::Description => Ok(openapi::description()),
         Open::Ready => {
             on_lane(shared, Lane::Write, ANSWER_WAIT, |desk| {
                 desk.policies.refresh();
@@ -332,7 +407,10 @@ async fn on_lane(
 fn key_of(headers: &HeaderMap) -> Result<String, Refusal> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let bearer = || text("authorization").and_then(|value| value.strip_prefix("Bearer "));
-    let key = text("x-api-key").or_else(bearer).map(str::trim).filter(|key| key.len() <= 256);
+    let key = text("x-api-key")
+        .or_else(bearer)
+        .map(str::trim)
+        .filter(|key| key.len() <= CREDENTIAL_BYTES_MAX);
     key.map(str::to_owned).ok_or_else(|| Refusal::new(401, "this needs an API key in `X-API-Key`"))
 }
 
@@ -349,7 +427,10 @@ fn correlation(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     }
 }
 
-async fn body_of(headers: &HeaderMap, body: Body) -> Result<Map<String, Value>, Refusal> {
+async fn body_of(
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Vec<u8>, Map<String, Value>), Refusal> {
     let bytes =
         match tokio::time::timeout(BODY_WAIT, axum::body::to_bytes(body, BODY_BYTES_MAX)).await {
             Ok(Ok(bytes)) => bytes,
@@ -368,8 +449,9 @@ async fn body_of(headers: &HeaderMap, body: Body) -> Result<Map<String, Value>, 
     if !bytes.is_empty() && !json {
         return Err(Refusal::new(415, "the body must be application/json"));
     }
-    json::object(&bytes)
-        .map_err(|why| Refusal::new(400, format!("the body is no JSON object: {why}")))
+    let object = json::object(&bytes)
+        .map_err(|why| Refusal::new(400, format!("the body is no JSON object: {why}")))?;
+    Ok((bytes.into(), object))
 }
 
 /// `a=b&c=d`, decoded; a name given twice has no one meaning.

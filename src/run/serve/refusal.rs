@@ -17,11 +17,13 @@ const UNRECORDED: &str = "this could not be recorded, so it is refused";
 pub struct Refusal {
     pub status: u16,
     pub detail: String,
+    /// Where clients read an object instead of a sentence.
+    more: Option<Value>,
 }
 
 impl Refusal {
     pub fn new(status: u16, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into() }
+        Self { status, detail: detail.into(), more: None }
     }
 
     pub fn forbidden(detail: impl Into<String>) -> Self {
@@ -37,8 +39,18 @@ impl Refusal {
         Self::forbidden(ABSENT)
     }
 
+    /// What published clients take for a denial rather than an error: `error` says "violation".
+    pub fn violation(detail: impl Into<String>, more: Value) -> Self {
+        Self { status: 403, detail: detail.into(), more: Some(more) }
+    }
+
+    pub fn is_violation(&self) -> bool {
+        self.more.is_some()
+    }
+
     pub fn body(&self) -> Value {
-        json!({ "detail": self.detail })
+        let detail = self.more.clone().unwrap_or_else(|| self.detail.clone().into());
+        json!({ "detail": detail })
     }
 }
 

@@ -12,10 +12,10 @@ use super::refusal::Refusal;
 use crate::govern::audit::{Draft, Kind};
 use crate::govern::trust::Level;
 use crate::run::governance::decide::set_trust;
+use crate::run::governance::session::SESSION;
 use crate::sys::db;
 use crate::sys::db::rows::{KillSwitch, SessionTotals, TrustRow};
 
-pub const SESSION: &str = "session";
 pub const AGENT: &str = "remote_agent";
 pub const HEARTBEAT: &str = "heartbeat";
 const AGENT_CHARS_MAX: usize = 128;
@@ -255,13 +255,11 @@ pub fn session_risk(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
 
 /// What a session adds up to.
 pub fn risk(id: &str, totals: &SessionTotals) -> Value {
-    // Kept to a hundredth, without floats of ours.
-    let hundredths = (totals.risk_sum * 100).checked_div(totals.actions).unwrap_or(0);
     json!({
         "session_id": id,
         "orchestration_session_id": id,
         "max_risk": totals.max_risk,
-        "avg_risk": f64::from(u32::try_from(hundredths).unwrap_or(0)) / 100.0,
+        "avg_risk": totals.avg_risk(),
         "agents": totals.agents,
         "max_depth": totals.max_depth,
         "blocked_count": totals.blocked,

@@ -1,11 +1,11 @@
 //! Every endpoint, in one table: the router, the `OpenAPI` document and the tests are made from it.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::desk::{Call, Desk, Lane};
 use super::key::Scope;
 use super::refusal::Refusal;
-use super::{action, log, registry, topology};
+use super::{action, gate, log, registry, topology, webhook};
 
 /// A method of HTTP that some endpoint has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub struct Route {
 }
 
 use Answer::{Absent, Desk as On};
-use Lane::{Read, Slow, Write};
+use Lane::{Out, Read, Slow, Write};
 use Verb::{Delete, Get, Post, Put};
 
 const ANY: &[Scope] = &[Scope::Agent, Scope::Auditor, Scope::Admin];
@@ -90,8 +90,8 @@ pub const ROUTES: &[Route] = &[
     route(Get, "/api/v1/actions/{id}/status", On(Write, ANY, action::status), "how an action stands; an approved one is claimed"),
     route(Get, "/api/agent-action/status/{id}", On(Write, ANY, action::status), "the same, older path"),
     route(Get, "/api/sdk/approval/{id}", On(Write, ANY, action::approval), "how the approval of an action stands"),
-    route(Post, "/api/v1/actions/{id}/approve", On(Read, ANY, person), "401: only a person approves, with `ao approve`"),
-    route(Post, "/api/v1/actions/{id}/reject", On(Read, ANY, person), "401: only a person refuses, with `ao deny`"),
+    route(Post, "/api/v1/actions/{id}/approve", On(Write, ANY, action::approve), "a person lets a held action through; keys get 401"),
+    route(Post, "/api/v1/actions/{id}/reject", On(Write, ANY, action::reject), "a person refuses a held action; keys get 401"),
     route(Post, "/api/agent-action/{id}/complete", On(Write, AGENT, action::complete), "report that an action succeeded"),
     route(Post, "/api/agent-action/{id}/fail", On(Write, AGENT, action::fail), "report that an action failed"),
 
@@ -124,18 +124,28 @@ pub const ROUTES: &[Route] = &[
     route(Get, "/audit/logs", On(Read, AUDIT, log::list), "the audit log, newest first"),
     route(Get, "/api/audit/logs", On(Read, AUDIT, log::list), "the same, documented path"),
 
-    route(Post, "/api/v1/orchestration/topology/mcp", Absent, "MCP servers as workers"),
-    route(Get, "/api/webhooks", Absent, "webhooks"),
-    route(Post, "/api/webhooks/configure", Absent, "webhooks"),
-    route(Put, "/api/webhooks/{id}", Absent, "webhooks"),
-    route(Delete, "/api/webhooks/{id}", Absent, "webhooks"),
-    route(Post, "/api/webhooks/{id}/test", Absent, "webhooks"),
-    route(Post, "/api/registry/mcp-servers", Absent, "the register of MCP servers"),
-    route(Get, "/api/registry/mcp-servers", Absent, "the register of MCP servers"),
-    route(Get, "/api/registry/mcp-servers/{name}", Absent, "the register of MCP servers"),
-    route(Delete, "/api/registry/mcp-servers/{name}", Absent, "the register of MCP servers"),
-    route(Post, "/api/registry/mcp-servers/{name}/activate", Absent, "the register of MCP servers"),
-    route(Post, "/api/registry/mcp-servers/{name}/deactivate", Absent, "the register of MCP servers"),
+    route(Post, "/api/v1/orchestration/topology/mcp", On(Write, ADMIN, topology::register_mcp), "register MCP servers as workers of an orchestrator"),
+
+    route(Post, "/api/registry/mcp-servers", On(Write, ADMIN, gate::register_server), "register an MCP server; again changes it"),
+    route(Get, "/api/registry/mcp-servers", On(Read, ANY, gate::servers), "all MCP servers"),
+    route(Get, "/api/registry/mcp-servers/{name}", On(Read, ANY, gate::server), "one MCP server"),
+    route(Delete, "/api/registry/mcp-servers/{name}", On(Write, ADMIN, gate::remove_server), "take an MCP server off the register"),
+    route(Post, "/api/registry/mcp-servers/{name}/activate", On(Write, ADMIN, gate::activate_server), "let acts name an MCP server again"),
+    route(Post, "/api/registry/mcp-servers/{name}/deactivate", On(Write, ADMIN, gate::deactivate_server), "refuse acts that name an MCP server"),
+    route(Post, "/api/registry/models", On(Write, ADMIN, gate::register_model), "register a model; again changes it"),
+    route(Get, "/api/registry/models", On(Read, ANY, gate::models), "all models"),
+    route(Get, "/api/registry/models/{name}", On(Read, ANY, gate::model), "one model"),
+    route(Delete, "/api/registry/models/{name}", On(Write, ADMIN, gate::remove_model), "take a model off the register"),
+    route(Post, "/api/registry/models/{name}/activate", On(Write, ADMIN, gate::activate_model), "let acts name a model again"),
+    route(Post, "/api/registry/models/{name}/deactivate", On(Write, ADMIN, gate::deactivate_model), "refuse acts that name a model"),
+
+    route(Get, "/api/webhooks", On(Read, AUDIT, webhook::list), "who is told of decisions"),
+    route(Post, "/api/webhooks/configure", On(Write, ADMIN, webhook::configure), "tell an address of decisions"),
+    route(Put, "/api/webhooks/{id}", On(Write, ADMIN, webhook::change), "change address, events or whether it is told"),
+    route(Delete, "/api/webhooks/{id}", On(Write, ADMIN, webhook::remove), "tell an address no more"),
+    route(Post, "/api/webhooks/{id}/test", On(Out, ADMIN, webhook::test), "one delivery now, and what came of it"),
+    route(Get, "/api/webhooks/{id}/dead-letters", On(Read, AUDIT, webhook::dead_letters), "deliveries that were given up"),
+
     route(Post, "/api/authorization/mcp-discovery/scan-network", Absent, "discovery of MCP servers"),
     route(Get, "/api/authorization/mcp-discovery/health-monitor", Absent, "discovery of MCP servers"),
     route(Get, "/api/v1/output-filter/config", Absent, "filtering of output"),
@@ -160,74 +170,14 @@ fn classifications(_desk: &mut Desk, _call: &Call) -> Result<Value, Refusal> {
     Ok(json!({ "classifications": [] }))
 }
 
-fn person(_desk: &mut Desk, _call: &Call) -> Result<Value, Refusal> {
-    Err(Refusal::new(
-        401,
-        "an API key cannot decide on actions: a person does, with `ao approve` or `ao deny`",
-    ))
-}
-
 /// The names between braces.
 pub fn parameters(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
 }
 
-/// The table as a document of `OpenAPI` 3.1.
-pub fn description() -> Value {
-    let mut paths: Map<String, Value> = Map::new();
-    let text = |text: &str| json!({ "description": text });
-    let json_body = json!({ "application/json": { "schema": { "type": "object" } } });
-    for route in ROUTES {
-        let parameters: Vec<Value> = parameters(route.path)
-            .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
-            .collect();
-        let refused = json!({ "description": "refused; `detail` says why",
-            "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Refusal" } } } });
-        let (responses, scopes): (Value, &[Scope]) = match route.answer {
-            On(_, scopes, _) => (
-                json!({ "200": { "description": route.what, "content": json_body },
-                    "401": refused, "403": refused, "422": refused }),
-                scopes,
-            ),
-            Answer::Open(_) => (json!({ "200": text(route.what) }), &[]),
-            Absent => (json!({ "401": refused, "501": refused }), ANY),
-        };
-        let mut operation = json!({
-            "summary": route.what,
-            "parameters": parameters,
-            "responses": responses,
-            "x-scopes": scopes.iter().map(|scope| scope.word()).collect::<Vec<_>>(),
-        });
-        if matches!(route.answer, Answer::Open(_)) {
-            operation["security"] = json!([]);
-        }
-        if matches!(route.verb, Post | Put) {
-            operation["requestBody"] = json!({ "content": json_body });
-        }
-        let item = paths.entry(route.path).or_insert_with(|| json!({}));
-        item[route.verb.word().to_ascii_lowercase()] = operation;
-    }
-    json!({
-        "openapi": "3.1.0",
-        "info": { "title": "ao", "version": crate::VERSION },
-        "security": [{ "key": [] }, { "bearer": [] }],
-        "paths": paths,
-        "components": {
-            "securitySchemes": {
-                "key": { "type": "apiKey", "in": "header", "name": "X-API-Key" },
-                "bearer": { "type": "http", "scheme": "bearer" },
-            },
-            "schemas": { "Refusal": {
-                "type": "object",
-                "required": ["detail"],
-                "properties": { "detail": { "type": "string" } },
-            } },
-        },
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::openapi::description;
     use super::*;
 
     #[test]

@@ -13,15 +13,18 @@ use crate::run::governance::{Governance, LOCAL_ORG};
 use crate::sys::db::postgres::server;
 use crate::sys::load;
 
+mod doors;
+
 std::thread_local! {
     /// Where the rigs of this thread keep their store; `None`: in a file.
     static DATABASE: std::cell::RefCell<Option<String>> = const { std::cell::RefCell::new(None) };
 }
 
 /// What holds whichever store is behind the server: every test of this file but the last.
-const PROMISES: [fn(); 8] = [
+const PROMISES: [fn(); 9] = [
     what_is_foreign_and_what_is_absent_get_the_same_bytes_on_every_endpoint,
     a_refused_lineage_leaves_an_audit_record_and_no_act,
+    a_session_stops_at_its_caps_and_not_before,
     a_held_act_is_released_once_by_a_person_and_by_no_key,
     a_repeated_request_is_answered_as_the_first_and_another_under_its_name_is_refused,
     requests_without_a_good_key_scope_or_body_are_refused,
@@ -32,7 +35,7 @@ const PROMISES: [fn(); 8] = [
 
 /// A server with an organisation beside the local one, and a key of each scope for both.
 struct Rig {
-    _root: tempfile::TempDir,
+    root: tempfile::TempDir,
     project: Project,
     server: Server,
     keys: BTreeMap<(&'static str, Scope), String>,
@@ -80,13 +83,20 @@ impl Rig {
         let mut keys = BTreeMap::new();
         for org in [LOCAL_ORG, "acme"] {
             for scope in Scope::ALL {
-                let new = NewKey { org, scope, agent: None, expires: None, beginning: "ao" };
+                let new = NewKey {
+                    org,
+                    scope,
+                    agent: None,
+                    expires: None,
+                    beginning: "ao",
+                    signed: false,
+                };
                 keys.insert((org, scope), key::create(store, &new, "ann", now).unwrap().1);
             }
         }
         let listen = "127.0.0.1:0".parse().unwrap();
         let server = Server::start(project.clone(), listen).unwrap();
-        Self { _root: root, project, server, keys }
+        Self { root, project, server, keys }
     }
 
     fn send(&self, verb: Verb, path: &str, headers: &str, body: &str) -> Said {
@@ -146,6 +156,12 @@ fn what_is_foreign_and_what_is_absent_get_the_same_bytes_on_every_endpoint() {
     rig.call(AGENT, Verb::Post, "/api/agents/health/heartbeat", &agent).check(200, "true");
     let edge = json!({ "orchestrator_agent_id": "planner", "worker_agent_ids": ["worker"] });
     rig.call(ADMIN, Verb::Post, "/api/v1/orchestration/topology", &edge).check(200, "true");
+    for (path, field) in [("mcp-servers", "server_name"), ("models", "model_id")] {
+        let path = format!("/api/registry/{path}");
+        rig.call(ADMIN, Verb::Post, &path, &json!({ field: "files" })).check(200, "files");
+    }
+    let hook = json!({ "url": "https://192.0.43.8/", "events": ["action.denied"] });
+    rig.call(ADMIN, Verb::Post, "/api/webhooks/configure", &hook).check(200, "whsec_");
     let body = json!({
         "reason": "only a test", "level": "L2", "model_id": 1, "result": 1, "confirm": true,
     });
@@ -165,12 +181,14 @@ fn what_is_foreign_and_what_is_absent_get_the_same_bytes_on_every_endpoint() {
             "id" => own.to_string(),
             "agent_id" => "planner".to_owned(),
             "session_id" => "sess-aa".to_owned(),
+            "name" => "files".to_owned(),
             _ => "1".to_owned(),
         });
         let absent = path(|name, _| match name {
             "id" => "987".to_owned(),
             "agent_id" => "nothere".to_owned(),
             "session_id" => "sess-zz".to_owned(),
+            "name" => "nofiles".to_owned(),
             _ => "9".to_owned(),
         });
         for scope in Scope::ALL {
@@ -190,7 +208,7 @@ fn what_is_foreign_and_what_is_absent_get_the_same_bytes_on_every_endpoint() {
             served += u32::from(rig.call(ADMIN, route.verb, &known, &body).status == 200);
         }
     }
-    assert!(compared > 40 && served == 9, "{compared} compared, {served} served");
+    assert!(compared > 70 && served == 12, "{compared} compared, {served} served");
     rig.submit(&write("still here")).check(200, "allowed");
 }
 
@@ -238,6 +256,34 @@ fn a_refused_lineage_leaves_an_audit_record_and_no_act() {
             ("refused", None),
         ]
     );
+}
+
+#[test]
+fn a_session_stops_at_its_caps_and_not_before() {
+    let rig = Rig::new("session_actions_max = 4\nsession_cost_max = 0.000010");
+    let act = |session: &str, cost: i64| {
+        let more = json!({ "orchestration_session_id": session, "cost_micros": cost });
+        rig.submit(&with(write("t"), more))
+    };
+    let first = act("dear", 6).check(200, "allowed")["id"].clone();
+    act("dear", 5).check(200, "the session's cap `session_cost_max` is reached");
+    let end = format!("/api/agent-action/{first}/complete");
+    rig.call(AGENT, Verb::Post, &end, &json!({ "cost_micros": 2 })).check(200, "done");
+    act("dear", 8).check(200, "allowed");
+    for _ in 0..4 {
+        act("busy", 0).check(200, "allowed");
+    }
+    act("busy", 0).check(200, "the session's cap `session_actions_max` is reached");
+    act("other", 0).check(200, "allowed");
+    rig.submit(&with(write("t"), json!({ "cost_micros": -1 }))).check(422, "cost_micros");
+    let path = "/api/v1/orchestration/sessions/dear/risk";
+    let risk = rig.call(AGENT, Verb::Get, path, &json!({})).check(200, "dear");
+    let totals = ["action_count", "blocked_count", "cost_micros"].map(|name| risk[name].clone());
+    assert_eq!(totals, [json!(3), json!(1), json!(10)]);
+    let mut governance = Governance::open(&rig.project).unwrap();
+    let shown = crate::run::governance::session::show(governance.store(), LOCAL_ORG, "dear");
+    let shown = shown.unwrap().unwrap();
+    assert_eq!((shown.actions.len(), shown.cost_micros, shown.cut), (3, 10, false));
 }
 
 #[test]
@@ -343,8 +389,14 @@ fn a_key_of_one_agent_speaks_for_no_other() {
     let rig = Rig::new("");
     let mut governance = Governance::open(&rig.project).unwrap();
     let agent = Some("worker".to_owned());
-    let new =
-        NewKey { org: LOCAL_ORG, scope: Scope::Agent, agent, expires: None, beginning: "owkai" };
+    let new = NewKey {
+        org: LOCAL_ORG,
+        scope: Scope::Agent,
+        agent,
+        expires: None,
+        beginning: "owkai",
+        signed: false,
+    };
     let (made, text) = key::create(governance.store(), &new, "ann", clock::now()).unwrap();
     let headers = format!("x-api-key: {text}\r\ncontent-type: application/json\r\n");
     let send = |path: &str, body: Value| rig.send(Verb::Post, path, &headers, &body.to_string());
@@ -406,7 +458,7 @@ fn a_server_that_ends_answers_what_it_accepted() {
     .unwrap();
     // Once another request was served, the first one's head has been taken in.
     rig.submit(&write("t")).check(200, "allowed");
-    let Rig { server, project, _root, .. } = rig;
+    let Rig { server, project, root: _root, .. } = rig;
     let ending = std::thread::spawn(move || server.stop());
     stream.write_all(&body.as_bytes()[4..]).unwrap();
     let mut said = String::new();

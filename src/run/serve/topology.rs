@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::action::within;
 use super::desk::{self, Call, Desk};
+use super::gate;
 use super::refusal::Refusal;
 use super::registry::{self, agent_name};
 use crate::base::name::UnitName;
@@ -56,26 +57,63 @@ pub fn register(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
             return Err(Refusal::invalid("an orchestrator cannot be its own worker"));
         }
     }
+    joined(desk, call, &orchestrator, |_| {
+        Ok(Some(workers.iter().map(|it| (*it).to_owned()).collect()))
+    })?;
+    Ok(
+        json!({ "success": true, "orchestrator_agent_id": orchestrator, "worker_agent_ids": workers }),
+    )
+}
+
+/// `POST /api/v1/orchestration/topology/mcp`: MCP servers as workers, by their numbers.
+pub fn register_mcp(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
+    let orchestrator = call.required("orchestrator_agent_id")?.to_owned();
+    agent_name(&orchestrator)?;
+    let ids = match call.body.get("mcp_server_ids") {
+        Some(Value::Array(ids)) => ids.iter().map(Value::as_i64).collect::<Option<Vec<_>>>(),
+        Some(_) | None => None,
+    };
+    let ids = ids.ok_or_else(|| Refusal::invalid("mcp_server_ids must be a list of integers"))?;
+    let distinct: BTreeSet<i64> = ids.iter().copied().collect();
+    if ids.is_empty() || ids.len() > WORKERS_MAX || distinct.len() != ids.len() {
+        return Err(Refusal::invalid("mcp_server_ids must have 1 to 20 distinct members"));
+    }
+    let workers = joined(desk, call, &orchestrator, |tx| {
+        let names = gate::servers_of(tx, &ids)?;
+        Ok(names.map(|names| names.iter().map(|name| gate::as_agent(name)).collect()))
+    })?;
+    Ok(json!({
+        "success": true, "orchestrator_agent_id": orchestrator, "mcp_server_ids": ids,
+        "worker_agent_ids": workers,
+    }))
+}
+
+/// Writes the edges that are not there yet; `None` of a worker: absent.
+fn joined(
+    desk: &mut Desk,
+    call: &Call,
+    orchestrator: &str,
+    workers: impl Fn(&mut dyn Tx) -> Result<Option<Vec<String>>, DbError>,
+) -> Result<Vec<String>, Refusal> {
     let by = call.caller.name();
-    desk::write(&mut desk.governance, call, |tx| {
+    let joined = desk::write(&mut desk.governance, call, |tx| {
+        let Some(workers) = workers(tx)? else { return Ok(None) };
         for worker in &workers {
-            let place = key(&orchestrator, worker);
+            let place = key(orchestrator, worker);
             if tx.fact(EDGE, &place)?.is_none() {
                 let row = json!({
                     "orchestrator_agent_id": orchestrator, "worker_agent_id": worker,
                     "created_at": call.now.wall.to_rfc3339(), "created_by": by,
                 });
                 tx.fact_put(EDGE, &place, &row)?;
-                let draft =
-                    Draft::new(Kind::TopologyChanged, &by, &orchestrator).with("worker", *worker);
+                let draft = Draft::new(Kind::TopologyChanged, &by, orchestrator)
+                    .with("worker", worker.clone());
                 db::append(tx, &draft, call.now)?;
             }
         }
-        Ok(())
+        Ok(Some(workers))
     })?;
-    Ok(
-        json!({ "success": true, "orchestrator_agent_id": orchestrator, "worker_agent_ids": workers }),
-    )
+    joined.ok_or_else(Refusal::absent)
 }
 
 fn rows(tx: &mut dyn Tx, call: &Call, about: Option<&str>) -> Result<Vec<Value>, DbError> {

@@ -189,7 +189,10 @@ impl Tx for MemoryTx {
             totals.max_risk = totals.max_risk.max(verdict.risk);
             totals.risk_sum += u64::from(verdict.risk);
             totals.max_depth = totals.max_depth.max(ask.depth);
-            totals.cost.0 += action.actual_cost.unwrap_or(ask.cost).0;
+            // What was denied was not done and costs nothing.
+            if *status != Status::Denied {
+                totals.cost.0 += action.actual_cost.unwrap_or(ask.cost).0;
+            }
             totals.agents.push(ask.agent.clone());
         }
         totals.agents.sort();

@@ -96,9 +96,18 @@ pub struct SessionTotals {
     pub max_risk: u8,
     pub risk_sum: u64,
     pub max_depth: u8,
+    /// Of those that were not denied.
     pub cost: Micros,
     /// Sorted.
     pub agents: Vec<String>,
+}
+
+impl SessionTotals {
+    /// To a hundredth, and no float before that.
+    pub fn avg_risk(&self) -> f64 {
+        let hundredths = (self.risk_sum * 100).checked_div(self.actions).unwrap_or(0);
+        f64::from(u32::try_from(hundredths).unwrap_or(0)) / 100.0
+    }
 }
 
 /// The first answer to a submission that may come again.

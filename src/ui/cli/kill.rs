@@ -6,7 +6,7 @@ use super::audit::failure;
 use super::{Globals, act, load_config};
 use crate::base::name::UnitName;
 use crate::report::act::{Line, Verdict};
-use crate::run::governance::{Governance, kill, operator};
+use crate::run::governance::{Governance, LOCAL_ORG, kill, operator};
 use crate::run::project::Project;
 use crate::sys::clock;
 use crate::sys::db::rows::KillSwitch;
@@ -42,6 +42,9 @@ pub(crate) struct UnkillArgs {
     /// For the record.
     #[arg(long)]
     why: String,
+    /// Of this organisation.
+    #[arg(long, value_name = "NAME", default_value = LOCAL_ORG)]
+    org: String,
 }
 
 pub(crate) fn kill(args: &KillArgs, globals: &Globals) -> Result<u8, Failure> {
@@ -117,6 +120,7 @@ fn rehearse(project: &Project, units: &BTreeSet<UnitName>, globals: &Globals) ->
 pub(crate) fn unkill(args: &UnkillArgs, globals: &Globals) -> Result<u8, Failure> {
     act::refuse_inside_agent("unkill")?;
     let mut governance = super::audit::open(globals)?;
+    args.org.clone_into(&mut governance.org);
     let targets: Vec<String> = if args.all {
         let kills = governance.kills().map_err(|error| failure(&error))?;
         kills.into_iter().map(|kill| kill.target).collect()

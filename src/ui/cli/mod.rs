@@ -31,6 +31,7 @@ mod selftest;
 mod selftest_live;
 mod send;
 mod serve;
+mod session;
 mod status;
 mod transcript;
 mod trust;
@@ -110,6 +111,7 @@ enum Verb {
     Kill(kill::KillArgs),
     Unkill(kill::UnkillArgs),
     Serve(serve::Args),
+    Session(session::Args),
     Org(org::Args),
     Key(key::Args),
     Doctor(doctor::Args),
@@ -181,6 +183,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Verb::Kill(args) => kill::kill(&args, &globals),
         Verb::Unkill(args) => kill::unkill(&args, &globals),
         Verb::Serve(args) => serve::run(&args, &globals),
+        Verb::Session(args) => session::run(args, &globals),
         Verb::Org(args) => org::run(args, &globals),
         Verb::Key(args) => key::run(args, &globals),
         Verb::Doctor(args) => doctor::run(args, &globals),

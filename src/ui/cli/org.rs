@@ -33,6 +33,14 @@ enum Step {
         #[arg(value_parser = level)]
         level: Level,
     },
+    /// Say what acts must name: registered MCP servers, registered models.
+    Demand {
+        name: String,
+        #[arg(long, value_name = "YES|NO", value_parser = yes_or_no)]
+        mcp_servers: Option<bool>,
+        #[arg(long, value_name = "YES|NO", value_parser = yes_or_no)]
+        models: Option<bool>,
+    },
     /// List all.
     List,
 }
@@ -40,6 +48,14 @@ enum Step {
 fn level(text: &str) -> Result<Level, String> {
     let found = Level::ALL.into_iter().find(|level| level.word() == text);
     found.ok_or_else(|| "write one of L0, L1, L2, L3, L4".to_owned())
+}
+
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("write `yes` or `no`".to_owned()),
+    }
 }
 
 pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
@@ -53,6 +69,9 @@ pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
         Step::Trust { name, level } => {
             key::org_put(store, &name, level, true, &by, now).map(|org| vec![org])
         }
+        Step::Demand { name, mcp_servers, models } => {
+            key::org_demand(store, &name, (mcp_servers, models), &by, now).map(|org| vec![org])
+        }
         Step::List => key::orgs(store),
     };
     let orgs = orgs.map_err(|error| failure(&error))?;
@@ -60,7 +79,14 @@ pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
         print::out(&serde_json::json!({ "version": 1, "orgs": orgs }).to_string());
     } else {
         let row = |org: &Org| {
-            let cells = [org.number.to_string(), org.name.clone(), org.trust.word().to_owned()];
+            let demands = match (org.demands_mcp_servers, org.demands_models) {
+                (false, false) => "",
+                (true, false) => "registered MCP servers only",
+                (false, true) => "registered models only",
+                (true, true) => "registered MCP servers and models only",
+            };
+            let number = org.number.to_string();
+            let cells = [number, org.name.clone(), org.trust.word().to_owned(), demands.to_owned()];
             cells.map(|cell| (cell, Tone::Plain)).to_vec()
         };
         let rows: Vec<_> = orgs.iter().map(row).collect();
@@ -88,6 +114,8 @@ pub(super) fn failure(error: &KeyError) -> Failure {
         KeyError::NoKey(_) => {
             Failure::from_error(exit::USAGE, error).hint("`ao key list` shows all")
         }
-        KeyError::OrgThere(_) | KeyError::OrgName(_) => Failure::from_error(exit::USAGE, error),
+        KeyError::OrgThere(_) | KeyError::OrgName(_) | KeyError::Over(_) => {
+            Failure::from_error(exit::USAGE, error)
+        }
     }
 }

@@ -3,9 +3,11 @@
 use super::Globals;
 use crate::config::reference;
 use crate::govern::audit;
+use crate::report::session::SessionReport;
 use crate::report::status::Status;
 use crate::report::usage::UsageReport;
 use crate::run::journal::Line;
+use crate::run::serve::openapi;
 use crate::transcript::render::EntryLine;
 use crate::ui::failure::Failure;
 use crate::ui::{exit, print};
@@ -31,6 +33,10 @@ enum Document {
     Usage,
     /// One line of `ao transcript render --json`.
     Transcript,
+    /// `ao session show --json`.
+    Session,
+    /// The endpoints of `ao serve`, as `OpenAPI`.
+    Openapi,
     /// One line of `ao audit … --json` and of an export.
     Audit,
 }
@@ -43,6 +49,8 @@ pub(crate) fn run(args: Args, _globals: &Globals) -> Result<u8, Failure> {
         Document::Event => schemars::schema_for!(Line).to_value(),
         Document::Usage => schemars::schema_for!(UsageReport).to_value(),
         Document::Transcript => schemars::schema_for!(EntryLine).to_value(),
+        Document::Session => schemars::schema_for!(SessionReport).to_value(),
+        Document::Openapi => openapi::description(),
         Document::Audit => schemars::schema_for!(audit::export::Line).to_value(),
     };
     print::out(&format!("{schema:#}"));

@@ -299,7 +299,7 @@ impl Tx for PostgresTx<'_> {
         let text = "SELECT count(*), count(*) FILTER (WHERE status = 'denied'), \
             count(*) FILTER (WHERE risk >= 70), coalesce(max(risk), 0), \
             coalesce(sum(risk), 0)::bigint, coalesce(max(depth), 0), \
-            coalesce(sum(coalesce(actual_cost, cost)), 0)::bigint \
+            coalesce(sum(coalesce(actual_cost, cost)) FILTER (WHERE status <> 'denied'), 0)::bigint \
             FROM actions WHERE org = $1 AND session_id = $2";
         let totals = self.one(act, text, &[&session_id], |row| {
             Ok(SessionTotals {

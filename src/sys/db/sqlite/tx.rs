@@ -258,10 +258,8 @@ impl Tx for SqliteTx<'_> {
 
     fn session_totals(&mut self, session_id: &str) -> Result<SessionTotals, DbError> {
         let act = "read a session";
-        let text = "SELECT count(*), coalesce(sum(status = 'denied'), 0), \
-            coalesce(sum(risk >= 70), 0), coalesce(max(risk), 0), coalesce(sum(risk), 0), \
-            coalesce(max(depth), 0), coalesce(sum(coalesce(actual_cost, cost)), 0) \
-            FROM actions WHERE org = ?1 AND session_id = ?2";
+        let text = "SELECT actions, blocked, high_risk, max_risk, risk_sum, max_depth, cost \
+                    FROM sessions WHERE org = ?1 AND session_id = ?2";
         let totals = self.one(act, text, &[&session_id], |row| {
             Ok(SessionTotals {
                 actions: rows::count(row, 0)?,
@@ -274,7 +272,7 @@ impl Tx for SqliteTx<'_> {
                 agents: Vec::new(),
             })
         })?;
-        let text = "SELECT DISTINCT agent FROM actions WHERE org = ?1 AND session_id = ?2 \
+        let text = "SELECT agent FROM session_agents WHERE org = ?1 AND session_id = ?2 \
                     ORDER BY agent";
         let agents = self.all(act, text, &[&session_id], |row| row.get(0))?;
         Ok(SessionTotals { agents, ..totals.unwrap_or_default() })
