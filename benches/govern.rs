@@ -25,10 +25,11 @@ use ao::run::governance::submit::{BudgetWindow, Needs, RateWindow, Submission, s
 use ao::sys::clock;
 use ao::sys::db::heads::Heads;
 use ao::sys::db::sqlite::SqliteStore;
-use ao::sys::db::{append, write};
+use ao::sys::db::{Store as _, append, read, write};
 
 const ORG: &str = "local";
 const CALLS: usize = 1_000;
+const SESSION: usize = 10_000;
 const PROCESSES: usize = 10;
 const EVERY: Duration = Duration::from_millis(100);
 
@@ -45,6 +46,7 @@ fn main() {
     one_process(dir.path());
     ten_processes(dir.path());
     drop(kept);
+    long_session(dir.path());
     let long = tempfile::Builder::new().prefix("ao-bench-").tempdir_in("target").unwrap();
     long_log(long.path());
 }
@@ -140,6 +142,41 @@ fn many(dir: &Path, agent: &str) {
         println!("{}", took.as_micros());
         std::thread::sleep(EVERY.saturating_sub(took));
     }
+}
+
+/// What a session of 10,000 acts adds up to.
+fn long_session(dir: &Path) {
+    let mut store = open(dir);
+    let now = clock::now();
+    let ask = |number: usize| Ask {
+        org: ORG.into(),
+        agent: format!("agent-{}", number % 10),
+        action_type: "shell.run".into(),
+        resource: format!("cargo test --lib module_{number}"),
+        context: serde_json::Map::new(),
+        cost: Micros(100),
+        claimed_risk: None,
+        session_id: Some("long".into()),
+        parent_action_id: None,
+        depth: 0,
+        correlation_id: None,
+    };
+    store.gather().unwrap();
+    for number in 0..SESSION {
+        let ask = ask(number);
+        let needs = Needs::default();
+        let submission = Submission { ask: &ask, class: Class::Act, needs, operator: None };
+        submit(&mut store, &submission, |_| verdict(), now).unwrap();
+    }
+    store.seal().unwrap();
+    let times = (0..CALLS).map(|_| {
+        let begun = Instant::now();
+        let totals = read(&mut store, ORG, |tx| tx.session_totals("long")).unwrap();
+        let took = begun.elapsed();
+        assert_eq!((totals.actions, totals.agents.len()), (SESSION as u64, 10));
+        took
+    });
+    show("sum of a session of 10,000 acts", times.collect());
 }
 
 fn long_log(dir: &Path) {

@@ -21,13 +21,13 @@ const INSTALL_WITHIN: Duration = Duration::from_secs(300);
 const RUN_WITHIN: Duration = Duration::from_secs(120);
 
 /// A server of the fleet's project; it ends when this is dropped.
-struct Serving {
-    child: Child,
-    url: String,
+pub(crate) struct Serving {
+    pub(crate) child: Child,
+    pub(crate) url: String,
 }
 
 impl Serving {
-    fn begin(fleet: &Fleet) -> Self {
+    pub(crate) fn begin(fleet: &Fleet) -> Self {
         let mut child = fleet.spawn(&["serve", "--json", "--listen", "127.0.0.1:0"]);
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -53,7 +53,7 @@ impl Drop for Serving {
     }
 }
 
-fn key(fleet: &Fleet, arguments: &[&str]) -> String {
+pub(crate) fn key(fleet: &Fleet, arguments: &[&str]) -> String {
     let said = fleet.well(&[&["key", "create"], arguments].concat());
     said.out.trim().to_owned()
 }

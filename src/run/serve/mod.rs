@@ -260,7 +260,7 @@ fn authenticated(
     key: &str,
     now: crate::base::now::Now,
 ) -> Result<Caller, Refusal> {
-    let found = key::authenticate(desk.governance.store(), key, now)?;
+    let found = desk.key(key, now)?;
     let key = found.ok_or_else(|| Refusal::new(401, "this API key is not valid"))?;
     Ok(Caller { org: key.org, scope: key.scope, key_id: key.id, agent: key.agent })
 }
@@ -289,9 +289,8 @@ async fn on_lane(
     wait: Duration,
     work: impl FnOnce(&mut Desk) -> Result<Value, Refusal> + Send + 'static,
 ) -> Result<Value, Refusal> {
-    let (send, receive) = tokio::sync::oneshot::channel();
-    // Nobody may wait any more; what was done is done.
-    let job = Box::new(move |desk: &mut Desk| drop(send.send(work(desk))));
+    let (answer, receive) = tokio::sync::oneshot::channel();
+    let job = desk::Job { work: Box::new(work), answer };
     shared
         .lanes
         .send(lane, job)

@@ -69,6 +69,7 @@ impl From<GovernanceError> for Refusal {
             GovernanceError::Operator(_)
             | GovernanceError::Db(_)
             | GovernanceError::Server
+            | GovernanceError::Thread(_)
             | GovernanceError::Place(_) => {
                 let text = crate::base::chain::text(&error);
                 tracing::error!(error = text, "a request could not be recorded");

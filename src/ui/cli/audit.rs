@@ -170,9 +170,11 @@ pub(super) fn failure(error: &GovernanceError) -> Failure {
             DbError::Open { .. }
             | DbError::Replaced { .. }
             | DbError::Sql { .. }
-            | DbError::Damaged { .. },
+            | DbError::Damaged { .. }
+            | DbError::Undone,
         )
         | GovernanceError::Operator(_)
+        | GovernanceError::Thread(_)
         | GovernanceError::Place(_)
         | GovernanceError::CorrelationReused { .. }
         | GovernanceError::NoAction { .. }

@@ -6,7 +6,9 @@
 use rusqlite::{Connection, OptionalExtension as _};
 
 /// One text a version; the first makes version 1.
-const STEPS: [&str; 1] = [r"
+const STEPS: [&str; 2] = [BEGINNING, SESSIONS];
+
+const BEGINNING: &str = r"
 CREATE TABLE store (id TEXT NOT NULL) STRICT;
 
 CREATE TABLE audit (
@@ -78,10 +80,45 @@ CREATE TABLE kills (
     org TEXT NOT NULL, target TEXT NOT NULL, by TEXT NOT NULL, why TEXT NOT NULL,
     at_us INTEGER NOT NULL, PRIMARY KEY (org, target)
 ) STRICT, WITHOUT ROWID;
-"];
+";
+
+/// What each session adds up to, kept by the database itself with every act: a long session must not
+/// cost each of its acts a walk over all before it.
+const SESSIONS: &str = r"
+CREATE TABLE sessions (
+    org TEXT NOT NULL, session_id TEXT NOT NULL, actions INTEGER NOT NULL, blocked INTEGER NOT NULL,
+    high_risk INTEGER NOT NULL, max_risk INTEGER NOT NULL, risk_sum INTEGER NOT NULL,
+    max_depth INTEGER NOT NULL, cost INTEGER NOT NULL, PRIMARY KEY (org, session_id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE session_agents (
+    org TEXT NOT NULL, session_id TEXT NOT NULL, agent TEXT NOT NULL,
+    PRIMARY KEY (org, session_id, agent)
+) STRICT, WITHOUT ROWID;
+INSERT INTO sessions
+    SELECT org, session_id, count(*), sum(status = 'denied'), sum(risk >= 70), max(risk),
+        sum(risk), max(depth), sum(coalesce(actual_cost, cost))
+    FROM actions WHERE session_id IS NOT NULL GROUP BY org, session_id;
+INSERT INTO session_agents
+    SELECT DISTINCT org, session_id, agent FROM actions WHERE session_id IS NOT NULL;
+CREATE TRIGGER session_grows AFTER INSERT ON actions WHEN NEW.session_id IS NOT NULL BEGIN
+    INSERT INTO sessions VALUES (NEW.org, NEW.session_id, 1, NEW.status = 'denied',
+        NEW.risk >= 70, NEW.risk, NEW.risk, NEW.depth, coalesce(NEW.actual_cost, NEW.cost))
+    ON CONFLICT (org, session_id) DO UPDATE SET actions = actions + 1,
+        blocked = blocked + excluded.blocked, high_risk = high_risk + excluded.high_risk,
+        max_risk = max(max_risk, excluded.max_risk), risk_sum = risk_sum + excluded.risk_sum,
+        max_depth = max(max_depth, excluded.max_depth), cost = cost + excluded.cost;
+    INSERT OR IGNORE INTO session_agents VALUES (NEW.org, NEW.session_id, NEW.agent);
+END;
+CREATE TRIGGER session_changes AFTER UPDATE OF status, actual_cost ON actions
+WHEN NEW.session_id IS NOT NULL BEGIN
+    UPDATE sessions SET blocked = blocked + (NEW.status = 'denied') - (OLD.status = 'denied'),
+        cost = cost + coalesce(NEW.actual_cost, NEW.cost) - coalesce(OLD.actual_cost, OLD.cost)
+    WHERE org = NEW.org AND session_id = NEW.session_id;
+END;
+";
 
 /// The schema this program writes.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// The schema of a database; 0 for an empty one.
 pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {

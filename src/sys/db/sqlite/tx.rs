@@ -27,6 +27,7 @@ pub(super) struct SqliteTx<'a> {
     signer: Option<&'a SigningKey>,
     /// Read once: only this transaction can move it.
     tail: Option<Tail>,
+    swept: bool,
 }
 
 impl<'a> SqliteTx<'a> {
@@ -35,7 +36,17 @@ impl<'a> SqliteTx<'a> {
         org: &str,
         signer: Option<&'a SigningKey>,
     ) -> Self {
-        Self { connection, org: org.to_owned(), signer, tail: None }
+        Self { connection, org: org.to_owned(), signer, tail: None, swept: false }
+    }
+
+    /// Goes on where an earlier part of the same transaction ended.
+    pub(super) fn resume(&mut self, tail: Tail, swept: bool) -> Tail {
+        (self.tail, self.swept) = (Some(tail), swept);
+        tail
+    }
+
+    pub(super) fn swept(&self) -> bool {
+        self.swept
     }
 
     pub(super) fn audit_hash(&self, seq: u64) -> Result<Option<Hash>, DbError> {
@@ -105,6 +116,10 @@ impl Tx for SqliteTx<'_> {
 
     fn signer(&self) -> Option<&SigningKey> {
         self.signer
+    }
+
+    fn sweeps(&mut self) -> bool {
+        !std::mem::replace(&mut self.swept, true)
     }
 
     fn audit_tail(&mut self) -> Result<Tail, DbError> {
@@ -258,10 +273,8 @@ impl Tx for SqliteTx<'_> {
 
     fn session_totals(&mut self, session_id: &str) -> Result<SessionTotals, DbError> {
         let act = "read a session";
-        let text = "SELECT count(*), coalesce(sum(status = 'denied'), 0), \
-            coalesce(sum(risk >= 70), 0), coalesce(max(risk), 0), coalesce(sum(risk), 0), \
-            coalesce(max(depth), 0), coalesce(sum(coalesce(actual_cost, cost)), 0) \
-            FROM actions WHERE org = ?1 AND session_id = ?2";
+        let text = "SELECT actions, blocked, high_risk, max_risk, risk_sum, max_depth, cost \
+                    FROM sessions WHERE org = ?1 AND session_id = ?2";
         let totals = self.one(act, text, &[&session_id], |row| {
             Ok(SessionTotals {
                 actions: rows::count(row, 0)?,
@@ -274,7 +287,7 @@ impl Tx for SqliteTx<'_> {
                 agents: Vec::new(),
             })
         })?;
-        let text = "SELECT DISTINCT agent FROM actions WHERE org = ?1 AND session_id = ?2 \
+        let text = "SELECT agent FROM session_agents WHERE org = ?1 AND session_id = ?2 \
                     ORDER BY agent";
         let agents = self.all(act, text, &[&session_id], |row| row.get(0))?;
         Ok(SessionTotals { agents, ..totals.unwrap_or_default() })
