@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ed25519_dalek::VerifyingKey;
 use serde_json::{Map, Value};
@@ -21,13 +21,14 @@ use tokio::sync::oneshot;
 
 use super::key::{self, Key, Org, Scope};
 use super::refusal::Refusal;
-use crate::base::now::Now;
+use crate::base::now::{Mono, Now};
 use crate::govern::bounds::Bounds;
 use crate::govern::classes::Table;
 use crate::govern::policy::Known;
 use crate::run::governance::{Governance, GovernanceError};
 use crate::run::policies::{Source, Watched};
 use crate::run::project::Project;
+use crate::sys::clock;
 use crate::sys::db::{self, DbError, Tx};
 
 /// Requests that may wait in a lane; more are turned away.
@@ -314,20 +315,20 @@ fn work(
     open: &dyn Fn() -> Result<Desk, GovernanceError>,
     grouped: bool,
 ) {
-    let mut held_since: Option<Instant> = None;
+    let mut held_since: Option<Mono> = None;
     loop {
-        let first = match jobs.try_recv() {
-            Ok(job) => job,
-            Err(_) => {
-                held_since = None;
-                let Ok(job) = jobs.recv() else { return };
-                job
-            }
+        let first = if let Ok(job) = jobs.try_recv() {
+            job
+        } else {
+            held_since = None;
+            let Ok(job) = jobs.recv() else { return };
+            job
         };
         let whole = if grouped {
-            if held_since.get_or_insert_with(Instant::now).elapsed() > HELD_MAX {
+            let now = clock::now().mono;
+            if now.since(*held_since.get_or_insert(now)) > HELD_MAX {
                 std::thread::sleep(LOCK_LEFT_ALONE);
-                held_since = Some(Instant::now());
+                held_since = None;
             }
             group(&mut desk, first, jobs)
         } else {
@@ -369,7 +370,7 @@ fn group(desk: &mut Desk, first: Job, jobs: &Receiver<Job>) -> bool {
     let (mut whole, mut next) = (true, Some(first));
     desk.turn();
     let gathered = desk.governance.store().gather().map_err(Refusal::from);
-    let begun = Instant::now();
+    let begun = clock::now().mono;
     while let Some(job) = next.take() {
         // Whoever gave up waiting was refused: then nothing may be recorded either.
         if !job.answer.is_closed() {
@@ -381,7 +382,7 @@ fn group(desk: &mut Desk, first: Job, jobs: &Receiver<Job>) -> bool {
                 Err(refusal) => drop(job.answer.send(Err(refusal.clone()))),
             }
         }
-        let room = answers.len() < GROUP_MAX && begun.elapsed() < GROUP_WITHIN;
+        let room = answers.len() < GROUP_MAX && clock::now().mono.since(begun) < GROUP_WITHIN;
         next = if whole && room { jobs.try_recv().ok() } else { None };
     }
     let sealed = desk.governance.store().seal().map_err(Refusal::from);

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::*;
+use crate::base::now::Mono;
 use crate::run::governance::audit;
 use crate::sys::db::read;
 use crate::sys::db::rows::{Action, ActionQuery};
@@ -18,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// One submission as its caller saw it.
 struct Seen {
     org: &'static str,
-    begun: Instant,
+    begun: Mono,
     decision: String,
 }
 
@@ -28,7 +29,7 @@ fn submit_on(rig: &Rig, number: usize, ending: &AtomicBool, told: &mpsc::Sender<
     let agent = format!("agent-{number}");
     let submit = |more: Value| {
         let body = with(write("orders"), json!({ "agent_id": agent }));
-        let begun = Instant::now();
+        let begun = clock::now().mono;
         let path = "/api/v1/actions/submit";
         let said = rig.call((org, Scope::Agent), Verb::Post, path, &with(body, more));
         let said = said.check(200, "decision");
@@ -94,7 +95,7 @@ fn a_kill_amid_many_callers_lets_nothing_through_once_it_is_answered() {
         let kill = "/api/billing/kill-switch/2/trigger";
         let why = json!({ "reason": "it went astray" });
         rig.call(("acme", Scope::Admin), Verb::Post, kill, &why).check(200, "\"blocked\":true");
-        let killed_at = Instant::now();
+        let killed_at = clock::now().mono;
         ending.store(true, Ordering::Release);
         all.extend(seen);
         (killed_at, all)
@@ -120,7 +121,9 @@ fn a_locked_store_lets_nothing_through_however_many_ask() {
     std::thread::scope(|scope| {
         let ask = || rig.submit(&write("t")).check(403, "could not be recorded");
         let asking: Vec<_> = (0..16).map(|_| scope.spawn(ask)).collect();
-        asking.into_iter().for_each(|one| drop(one.join().unwrap()));
+        for one in asking {
+            one.join().unwrap();
+        }
     });
     blocker.execute_batch("ROLLBACK").unwrap();
     rig.submit(&write("t")).check(200, "allowed");
