@@ -51,10 +51,11 @@ fn governed() -> Vec<Duration> {
                     [governance]\noperator = \"operator\"\n"
         .to_owned();
     for number in 0..AGENTS {
-        text.push_str(&format!(
+        let agent = format!(
             "\n[[agent]]\nname = \"a{number}\"\nkind = \"persistent\"\nbackend = \"claude\"\n\
              prompt = \"x\"\ngoverned = true\ntrust = \"L1\"\n"
-        ));
+        );
+        text.push_str(&agent);
     }
     let path = root.path().canonicalize().unwrap().join("agents.toml");
     std::fs::write(&path, &text).unwrap();
@@ -79,8 +80,10 @@ fn governed() -> Vec<Duration> {
 
 /// One call, and the rest of its tenth of a second.
 fn asked(bounds: &Path, call: usize) -> Duration {
+    // Of no other agent: it is what tells a repeated call from a new one.
+    let id = format!("{}-{call}", bounds.file_stem().unwrap().display());
     let payload = format!(
-        r#"{{"hook_event_name":"PreToolUse","cwd":"/p","tool_name":"Read","tool_input":{{"file_path":"/p/{call}"}},"tool_use_id":"t{call}"}}"#
+        r#"{{"hook_event_name":"PreToolUse","cwd":"/p","tool_name":"Read","tool_input":{{"file_path":"/p/{call}"}},"tool_use_id":"{id}"}}"#
     );
     let begun = Instant::now();
     let mut child = Command::new(AO)
