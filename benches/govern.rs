@@ -30,10 +30,11 @@ use ao::run::governance::{Governance, Place};
 use ao::sys::clock;
 use ao::sys::db::heads::Heads;
 use ao::sys::db::sqlite::SqliteStore;
-use ao::sys::db::{Store, append, write};
+use ao::sys::db::{Store, append, read, write};
 
 const ORG: &str = "local";
 const CALLS: usize = 1_000;
+const SESSION: usize = 10_000;
 const PROCESSES: usize = 10;
 const EVERY: Duration = Duration::from_millis(100);
 
@@ -51,6 +52,7 @@ fn main() {
     ten_processes(dir.path());
     drop(kept);
     server(dir.path());
+    long_session(dir.path());
     let long = tempfile::Builder::new().prefix("ao-bench-").tempdir_in("target").unwrap();
     long_log(long.path());
 }
@@ -182,6 +184,41 @@ fn server(dir: &Path) {
         "PostgreSQL: {PROCESSES} organisations at once: {:.0} decisions/s",
         1.0 / each.as_secs_f64()
     );
+}
+
+/// What a session of 10,000 acts adds up to.
+fn long_session(dir: &Path) {
+    let mut store = open(dir);
+    let now = clock::now();
+    let ask = |number: usize| Ask {
+        org: ORG.into(),
+        agent: format!("agent-{}", number % 10),
+        action_type: "shell.run".into(),
+        resource: format!("cargo test --lib module_{number}"),
+        context: serde_json::Map::new(),
+        cost: Micros(100),
+        claimed_risk: None,
+        session_id: Some("long".into()),
+        parent_action_id: None,
+        depth: 0,
+        correlation_id: None,
+    };
+    store.gather().unwrap();
+    for number in 0..SESSION {
+        let ask = ask(number);
+        let needs = Needs::default();
+        let submission = Submission { ask: &ask, class: Class::Act, needs, operator: None };
+        submit(&mut store, &submission, |_| verdict(), now).unwrap();
+    }
+    store.seal().unwrap();
+    let times = (0..CALLS).map(|_| {
+        let begun = Instant::now();
+        let totals = read(&mut store, ORG, |tx| tx.session_totals("long")).unwrap();
+        let took = begun.elapsed();
+        assert_eq!((totals.actions, totals.agents.len()), (SESSION as u64, 10));
+        took
+    });
+    show("sum of a session of 10,000 acts", times.collect());
 }
 
 fn long_log(dir: &Path) {

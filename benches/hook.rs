@@ -1,7 +1,9 @@
 //! What one hook call costs a CLI: from the start of the process to its end, the payload piped in.
 //!
 //! The spool is a real file in `/tmp`. Bars: p50 at most 5 ms, p99 at most 15 ms on a machine that
-//! does nothing else; `/bin/true` beside it tells what starting any process costs there.
+//! does nothing else; `/bin/true` beside it tells what starting any process costs there. The last row
+//! is of governed agents: ten at once, each a call per 100 ms, decisions written to one `SQLite` file
+//! in `target/`, a real disk.
 
 #![expect(clippy::disallowed_methods, reason = "a bench measures real time and starts programs")]
 #![expect(clippy::print_stdout, reason = "the table is the bench's output")]
@@ -12,10 +14,17 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use ao::run::governance::bounds::{begin, file};
+use ao::run::store::Store;
+use ao::sys::clock;
+
 const AO: &str = env!("CARGO_BIN_EXE_ao");
 const PAYLOAD: &[u8] = include_bytes!("../tests/corpus/hooks/claude/PreToolUse.Edit.json");
 const WARM_UP: usize = 20;
 const CALLS: usize = 500;
+const AGENTS: usize = 10;
+const GOVERNED_CALLS: usize = 100;
+const EVERY: Duration = Duration::from_millis(100);
 
 fn main() {
     // `cargo test --all-targets` runs this too, without `--bench`: nothing to test here.
@@ -32,6 +41,66 @@ fn main() {
     row("ao hook, 1 MiB", &mut times(dir.path(), AO, &["hook", "claude"], huge.as_bytes()));
     std::fs::remove_dir_all(dir.path().join("spool")).unwrap();
     row("ao hook, no spool", &mut times(dir.path(), AO, &["hook", "claude"], PAYLOAD));
+    row("ao hook, governed", &mut governed());
+}
+
+/// Ten governed agents that read files; each call is a process that opens the store anew.
+fn governed() -> Vec<Duration> {
+    let root = tempfile::Builder::new().prefix("ao-bench-").tempdir_in("target").unwrap();
+    let mut text = "[defaults]\nsession_prefix = \"bench-\"\nlog_dir = \"logs\"\n\n\
+                    [governance]\noperator = \"operator\"\n"
+        .to_owned();
+    for number in 0..AGENTS {
+        let agent = format!(
+            "\n[[agent]]\nname = \"a{number}\"\nkind = \"persistent\"\nbackend = \"claude\"\n\
+             prompt = \"x\"\ngoverned = true\ntrust = \"L1\"\n"
+        );
+        text.push_str(&agent);
+    }
+    let path = root.path().canonicalize().unwrap().join("agents.toml");
+    std::fs::write(&path, &text).unwrap();
+    let (config, problems) = ao::config::parse(&text, &path, &|_| true, &|_| None);
+    let config = config.unwrap_or_else(|| panic!("{problems:?}"));
+    let store = Store::new(&config);
+    store.prepare().unwrap();
+    let agents: Vec<_> = config
+        .agents
+        .iter()
+        .map(|agent| {
+            begin(&config, &store, agent, "start-1", clock::now()).unwrap();
+            let bounds = file(&store.state(), &agent.session);
+            std::thread::spawn(move || {
+                (0..GOVERNED_CALLS).map(|call| asked(&bounds, call)).collect()
+            })
+        })
+        .collect();
+    let times: Vec<Vec<Duration>> = agents.into_iter().map(|it| it.join().unwrap()).collect();
+    times.concat()
+}
+
+/// One call, and the rest of its tenth of a second.
+fn asked(bounds: &Path, call: usize) -> Duration {
+    // Of no other agent: it is what tells a repeated call from a new one.
+    let id = format!("{}-{call}", bounds.file_stem().unwrap().display());
+    let payload = format!(
+        r#"{{"hook_event_name":"PreToolUse","cwd":"/p","tool_name":"Read","tool_input":{{"file_path":"/p/{call}"}},"tool_use_id":"{id}"}}"#
+    );
+    let begun = Instant::now();
+    let mut child = Command::new(AO)
+        .args(["hook", "claude", "--governed"])
+        .arg(bounds)
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdin.take().unwrap().write_all(payload.as_bytes()));
+    let output = child.wait_with_output().unwrap();
+    let took = begun.elapsed();
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+    std::thread::sleep(EVERY.saturating_sub(took));
+    took
 }
 
 fn times(state: &Path, program: &str, arguments: &[&str], input: &[u8]) -> Vec<Duration> {

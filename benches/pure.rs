@@ -65,7 +65,9 @@ fn parsed(text: &str) -> config::Config {
 
 /// A fleet of which every unit runs, and the look that says so again.
 fn fleet(count: usize) -> (Fleet, Event) {
-    let mut text = String::from("[defaults]\nsession_prefix = \"b-\"\nbackend = \"demo\"\n");
+    let mut text = String::from(
+        "[defaults]\nsession_prefix = \"b-\"\nlog_dir = \"log\"\nbackend = \"demo\"\n",
+    );
     for index in 0..count {
         text += &["[[agent]]\nname = \"a", &index.to_string(), "\"\nprompt = \"hello\"\n"].concat();
     }

@@ -23,7 +23,7 @@ const RUN_WITHIN: Duration = Duration::from_secs(120);
 
 /// A server of the fleet's project; it ends when this is dropped.
 pub(crate) struct Serving {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) url: String,
 }
 

@@ -29,6 +29,7 @@ mod real;
 mod schemas;
 mod screens;
 mod screens_composed;
+mod serving;
 mod shell_templates;
 mod sim;
 mod state_files;

@@ -113,6 +113,8 @@ pub enum GovernanceError {
     Place(#[source] store::StoreError),
     #[error("the correlation id `{id}` was used for another act")]
     CorrelationReused { id: String },
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
     #[error("there is no act {id}")]
     NoAction { id: i64 },
     #[error("act {id} is {status}, so it cannot be {step}")]

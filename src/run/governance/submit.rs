@@ -6,7 +6,7 @@
 //! killed in between leaves either nothing or the recorded truth; what it reserved lapses and is
 //! then counted as spent.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use ed25519_dalek::VerifyingKey;
 use serde_json::{Map, Value};
 
@@ -127,6 +127,8 @@ pub struct Decision {
     pub approval_id: Option<i64>,
     /// The same submission was answered before; this is that answer as it stands now.
     pub replayed: bool,
+    /// As it was written.
+    pub action: Action,
 }
 
 /// Submits an act. An error means: denied.
@@ -152,7 +154,10 @@ pub fn submit_in(
     let Submission { ask, .. } = submission;
     let digest = approval::digest(ask);
     let body = body_digest(ask, &digest);
-    sweep(tx, now)?;
+    // An approval that is over counts for nothing here, swept or not.
+    if tx.sweeps() {
+        sweep(tx, now)?;
+    }
     let kills = tx.kills()?;
     let killed = kills.iter().any(|kill| kill.covers(&ask.agent));
     if let (Some(id), false) = (&ask.correlation_id, killed)
@@ -201,14 +206,14 @@ fn replayed(
     let action = tx.action(replay.action_id)?;
     let action =
         action.ok_or_else(|| DbError::Damaged { what: "a repeat of no act".to_owned() })?;
-    let Action { id, new, .. } = action;
     Ok(Ok(Decision {
-        action_id: id,
-        effect: new.effect,
-        reason: new.verdict.reason.clone(),
-        verdict: new.verdict,
-        approval_id: new.approval_id,
+        action_id: action.id,
+        effect: action.new.effect,
+        reason: action.new.verdict.reason.clone(),
+        verdict: action.new.verdict.clone(),
+        approval_id: action.new.approval_id,
         replayed: true,
+        action,
     }))
 }
 
@@ -296,20 +301,17 @@ fn decide(
         status,
         decided_by: found.by.clone(),
         approval_id: found.approval_id,
-        submitted: now.wall,
+        // As it reads back.
+        submitted: now.wall.trunc_subsecs(6),
     };
     let action_id = tx.action_insert(&new)?;
-    let mut approval_id = found.approval_id;
-    if status == Status::Held && approval_id.is_none() {
-        approval_id = Some(ask_person(tx, &new, action_id, needs.hold, now)?);
-        tx.action_update(&Action {
-            id: action_id,
-            new: NewAction { approval_id, ..new.clone() },
-            finished: None,
-            actual_cost: None,
-            outcome: Map::new(),
-        })?;
+    let mut action =
+        Action { id: action_id, new, finished: None, actual_cost: None, outcome: Map::new() };
+    if status == Status::Held && action.new.approval_id.is_none() {
+        action.new.approval_id = Some(ask_person(tx, &action.new, action_id, needs.hold, now)?);
+        tx.action_update(&action)?;
     }
+    let approval_id = action.new.approval_id;
     if let Some(id) = &ask.correlation_id {
         tx.replay_insert(id, &Replay { body_digest: body.to_owned(), action_id })?;
     }
@@ -338,7 +340,7 @@ fn decide(
         use_up(tx, used, action_id, &ask.agent, now)?;
     }
     let Final { effect, reason, .. } = found;
-    Ok(Decision { action_id, effect, reason, verdict, approval_id, replayed: false })
+    Ok(Decision { action_id, effect, reason, verdict, approval_id, replayed: false, action })
 }
 
 fn hidden(ask: &Ask) -> Ask {

@@ -108,14 +108,10 @@ enum Keep {
 
 fn decide(desk: &mut Desk, call: &Call, ask: Ask, keep: Keep) -> Result<Value, Refusal> {
     let org = desk.org(call)?;
-    if desk.policies.refresh() {
-        tracing::info!(alarm = desk.policies.in_force().alarm, "the policies were read again");
+    if desk.refresh() {
         peers::announce(desk, call.now)?;
     }
-    let operator = desk.governance.operator.decision_public().map_err(|error| {
-        tracing::error!(error = crate::base::chain::text(&error), "no operator key can be read");
-        Refusal::forbidden("approvals cannot be checked, so this is refused")
-    })?;
+    let operator = desk.operator()?;
     let project = super::judge::project(&desk.project.config, &org);
     let court = Court {
         set: &desk.policies.in_force().set,
@@ -132,8 +128,7 @@ fn decide(desk: &mut Desk, call: &Call, ask: Ask, keep: Keep) -> Result<Value, R
             Err(refusal) => return Ok(Err(refusal)),
         };
         let level = level(tx, &court, &ask, call)?;
-        let class = court.class(&ask);
-        let mut needs = court.needs(&ask, level, call.now.wall);
+        let (class, mut needs) = court.foresee(&ask, level, call.now.wall);
         needs.session = caps(&court.config.governance);
         let submission = Submission { ask: &ask, class, needs: needs.clone(), operator };
         let judge = |known: &Known| court.judge(&ask, &needs, known);
@@ -145,9 +140,7 @@ fn decide(desk: &mut Desk, call: &Call, ask: Ask, keep: Keep) -> Result<Value, R
                 return Ok(Err(Refusal::forbidden(text)));
             }
         };
-        let action = tx.action(decision.action_id)?;
-        let action = action.ok_or_else(|| DbError::Damaged { what: "no act".to_owned() })?;
-        let mut answer = described(tx, &action, call)?;
+        let mut answer = described(tx, &decision.action, call)?;
         answer["reason"] = decision.reason.clone().into();
         answer["message"] = decision.reason.into();
         Ok(Ok(answer))

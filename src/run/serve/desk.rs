@@ -2,7 +2,10 @@
 //!
 //! Handlers are plain functions that may block; the async side only carries bytes. All writes go
 //! through one lane, so that they never wait for each other's locks; reads have their own, and so
-//! have calls that end processes. Every access to rows goes through [`read`] and [`write`], which
+//! have calls that end processes. The lane of writes takes all that waits, of whichever
+//! organisation, works it off in one transaction and answers nobody before that is on the disk: one
+//! flush of the disk serves many. Surprise: `SQLite`'s lock is no queue, so a lane that never rests
+//! would keep out every other process; it leaves the lock alone for a moment now and then. Every access to rows goes through [`read`] and [`write`], which
 //! take the organisation from the caller's key and from nowhere else.
 
 use std::collections::BTreeMap;
@@ -10,23 +13,35 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use ed25519_dalek::VerifyingKey;
 use serde_json::{Map, Value};
+use tokio::sync::oneshot;
 
-use super::key::{self, Org, Scope};
+use super::key::{self, Key, Org, Scope};
 use super::person::{Issuers, Person};
 use super::refusal::Refusal;
-use crate::base::now::Now;
+use crate::base::now::{Mono, Now};
 use crate::govern::bounds::Bounds;
 use crate::govern::classes::Table;
 use crate::govern::policy::Known;
 use crate::run::governance::{Governance, GovernanceError, Place};
 use crate::run::policies::{Source, Watched};
 use crate::run::project::Project;
+use crate::sys::clock;
 use crate::sys::db::{self, DbError, Tx};
 
 /// Requests that may wait in a lane; more are turned away.
 const WAITING_MAX: usize = 1_024;
+/// Requests of one commit: more would only make the first of them wait for the last.
+const GROUP_MAX: usize = 256;
+/// A commit is not put off longer than this, if more requests keep coming.
+const GROUP_WITHIN: Duration = Duration::from_millis(5);
+/// After so long without a rest others get a chance at the store's lock.
+const HELD_MAX: Duration = Duration::from_millis(25);
+/// Longer than others wait between two tries.
+const LOCK_LEFT_ALONE: Duration = Duration::from_micros(1_300);
 
 /// Who calls, by its key or a person's token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,6 +142,18 @@ pub struct Desk {
     /// Of the operator's folder: secrets shared with clients follow from it.
     pub server_key: [u8; 32],
     pub issuers: Arc<Issuers>,
+    seen: Seen,
+}
+
+/// What was looked up for this group of requests already: within one transaction it cannot change
+/// unless the group changes it.
+#[derive(Debug, Default)]
+struct Seen {
+    policies_fresh: bool,
+    operator: Option<Result<Option<VerifyingKey>, Refusal>>,
+    /// By the text that a request brought; only those that hold.
+    keys: BTreeMap<String, Key>,
+    orgs: BTreeMap<String, Org>,
 }
 
 impl Desk {
@@ -147,14 +174,59 @@ impl Desk {
         let server_key = governance.operator.server_key()?;
         let policies = Watched::new(source);
         let (project, table) = (Arc::clone(project), Arc::clone(table));
-        let issuers = Arc::clone(issuers);
-        Ok(Self { governance, project, policies, table, bounds, secret, server_key, issuers })
+        let (issuers, seen) = (Arc::clone(issuers), Seen::default());
+        Ok(Self { governance, project, policies, table, bounds, secret, server_key, issuers, seen })
+    }
+
+    /// What was looked up for the requests before counts no more.
+    fn turn(&mut self) {
+        self.seen = Seen::default();
+    }
+
+    /// Takes over policies that changed; says whether they did.
+    pub fn refresh(&mut self) -> bool {
+        if std::mem::replace(&mut self.seen.policies_fresh, true) || !self.policies.refresh() {
+            return false;
+        }
+        tracing::info!(alarm = self.policies.in_force().alarm, "the policies were read again");
+        true
+    }
+
+    /// What checks a person's decisions; `None` as long as nobody decided anything.
+    pub fn operator(&mut self) -> Result<Option<VerifyingKey>, Refusal> {
+        let Self { seen, governance, .. } = self;
+        let look = || {
+            governance.operator.decision_public().map_err(|error| {
+                let error = crate::base::chain::text(&error);
+                tracing::error!(error, "no operator key can be read");
+                Refusal::forbidden("approvals cannot be checked, so this is refused")
+            })
+        };
+        seen.operator.get_or_insert_with(look).clone()
+    }
+
+    /// The key that a request brought, if it is one and holds.
+    pub fn key(&mut self, text: &str, now: Now) -> Result<Option<Key>, Refusal> {
+        if let Some(key) = self.seen.keys.get(text) {
+            return Ok(Some(key.clone()));
+        }
+        let found = key::authenticate(self.governance.store(), text, now)?;
+        if let Some(key) = &found {
+            self.seen.keys.insert(text.to_owned(), key.clone());
+        }
+        Ok(found)
     }
 
     /// The caller's organisation.
     pub fn org(&mut self, call: &Call) -> Result<Org, Refusal> {
-        let org = key::org(self.governance.store(), &call.caller.org)?;
-        org.ok_or_else(|| Refusal::forbidden("the organization of this key is gone"))
+        let name = &call.caller.org;
+        if let Some(org) = self.seen.orgs.get(name) {
+            return Ok(org.clone());
+        }
+        let org = key::org(self.governance.store(), name)?;
+        let org = org.ok_or_else(|| Refusal::forbidden("the organization of this key is gone"))?;
+        self.seen.orgs.insert(name.clone(), org.clone());
+        Ok(org)
     }
 }
 
@@ -205,7 +277,13 @@ pub enum Lane {
     Out,
 }
 
-pub type Job = Box<dyn FnOnce(&mut Desk) + Send>;
+pub type Answer = Result<Value, Refusal>;
+
+/// One request, and who waits for its answer.
+pub struct Job {
+    pub work: Box<dyn FnOnce(&mut Desk) -> Answer + Send>,
+    pub answer: oneshot::Sender<Answer>,
+}
 
 /// The lane has more to do than it can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -224,14 +302,21 @@ impl Lanes {
         Open: Fn() -> Result<Desk, GovernanceError> + Send + Sync + 'static,
     {
         let mut threads = Vec::new();
-        let mut lane = || -> Result<SyncSender<Job>, GovernanceError> {
+        let mut lane = |name: &str, grouped: bool| -> Result<SyncSender<Job>, GovernanceError> {
             let desk = open()?;
             let (queue, jobs) = sync_channel(WAITING_MAX);
             let open = Arc::clone(open);
-            threads.push(std::thread::spawn(move || work(desk, &jobs, &*open)));
+            let serve = move || work(desk, &jobs, &*open, grouped);
+            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(serve);
+            threads.push(thread.map_err(GovernanceError::Thread)?);
             Ok(queue)
         };
-        let queues = [lane()?, lane()?, lane()?, lane()?];
+        let queues = [
+            lane("ao-read", false)?,
+            lane("ao-write", true)?,
+            lane("ao-slow", false)?,
+            lane("ao-out", false)?,
+        ];
         Ok((Self { queues }, threads))
     }
 
@@ -248,14 +333,35 @@ impl Lanes {
     }
 }
 
-fn work(mut desk: Desk, jobs: &Receiver<Job>, open: &dyn Fn() -> Result<Desk, GovernanceError>) {
-    while let Ok(job) = jobs.recv() {
-        let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(&mut desk)));
-        if served.is_ok() {
+fn work(
+    mut desk: Desk,
+    jobs: &Receiver<Job>,
+    open: &dyn Fn() -> Result<Desk, GovernanceError>,
+    grouped: bool,
+) {
+    let mut held_since: Option<Mono> = None;
+    loop {
+        let first = if let Ok(job) = jobs.try_recv() {
+            job
+        } else {
+            held_since = None;
+            let Ok(job) = jobs.recv() else { return };
+            job
+        };
+        let whole = if grouped {
+            let now = clock::now().mono;
+            if now.since(*held_since.get_or_insert(now)) > HELD_MAX {
+                std::thread::sleep(LOCK_LEFT_ALONE);
+                held_since = None;
+            }
+            group(&mut desk, first, jobs)
+        } else {
+            one(&mut desk, first)
+        };
+        if whole {
             continue;
         }
-        // The caller is refused, as nothing answers it. A transaction may be open: it goes with the desk.
-        tracing::error!("a request ended in a bug");
+        // What a bug left half done goes with the desk.
         match open() {
             Ok(fresh) => desk = fresh,
             Err(error) => {
@@ -265,4 +371,51 @@ fn work(mut desk: Desk, jobs: &Receiver<Job>, open: &dyn Fn() -> Result<Desk, Go
             }
         }
     }
+}
+
+/// Serves a request by itself; whether no bug ended it.
+fn one(desk: &mut Desk, job: Job) -> bool {
+    desk.turn();
+    let Some(answer) = served(desk, job.work) else { return false };
+    // Nobody may wait any more; what was done is done.
+    drop(job.answer.send(answer));
+    true
+}
+
+/// `None`: it ended in a bug, and its caller is refused as nothing answers it.
+fn served(desk: &mut Desk, work: Box<dyn FnOnce(&mut Desk) -> Answer + Send>) -> Option<Answer> {
+    let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(desk)));
+    answer.inspect_err(|_| tracing::error!("a request ended in a bug")).ok()
+}
+
+/// Serves all that waits as one commit, and answers when that is on the disk.
+fn group(desk: &mut Desk, first: Job, jobs: &Receiver<Job>) -> bool {
+    let mut answers: Vec<(oneshot::Sender<Answer>, Answer)> = Vec::new();
+    let (mut whole, mut next) = (true, Some(first));
+    desk.turn();
+    let gathered = desk.governance.store().gather().map_err(Refusal::from);
+    let begun = clock::now().mono;
+    while let Some(job) = next.take() {
+        // Whoever gave up waiting was refused: then nothing may be recorded either.
+        if !job.answer.is_closed() {
+            match &gathered {
+                Ok(()) => match served(desk, job.work) {
+                    Some(answer) => answers.push((job.answer, answer)),
+                    None => whole = false,
+                },
+                Err(refusal) => drop(job.answer.send(Err(refusal.clone()))),
+            }
+        }
+        let room = answers.len() < GROUP_MAX && clock::now().mono.since(begun) < GROUP_WITHIN;
+        next = if whole && room { jobs.try_recv().ok() } else { None };
+    }
+    let sealed = desk.governance.store().seal().map_err(Refusal::from);
+    for (waiting, answer) in answers {
+        let answer = match &sealed {
+            Ok(()) => answer,
+            Err(refusal) => Err(refusal.clone()),
+        };
+        drop(waiting.send(answer));
+    }
+    whole
 }

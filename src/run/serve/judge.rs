@@ -53,19 +53,16 @@ impl Court<'_> {
         }
     }
 
-    pub fn class(&self, ask: &Ask) -> Class {
-        assess::assess(self.table, self.bounds, ask).class()
-    }
-
-    /// What is to be looked up and counted with the act; `level`: the least along the chain above it.
-    pub fn needs(&self, ask: &Ask, level: Level, now: DateTime<Utc>) -> Needs {
+    /// The act's class, and what is to be looked up and counted with it; `level`: the least along the
+    /// chain above it.
+    pub fn foresee(&self, ask: &Ask, level: Level, now: DateTime<Utc>) -> (Class, Needs) {
         let hold = TimeDelta::from_std(self.config.governance.approval_timeout);
         let default = Needs::default();
         let mut needs = Needs { hold: hold.unwrap_or(default.hold), ..default };
         let attributes = facts::claims(&ask.context);
         let assessment = assess::assess(self.table, self.bounds, ask);
         self.rules(&attributes, now).foresee(ask, assessment.acts(), level, &mut needs);
-        needs
+        (assessment.class(), needs)
     }
 
     fn rules<'r>(&'r self, attributes: &'r Attributes, now: DateTime<Utc>) -> Rules<'r> {

@@ -215,7 +215,13 @@ fn hear(project: &Project, lanes: &Lanes) -> Result<Option<Listener>, Governance
     let Some(address) = Governance::server_of(project)? else { return Ok(None) };
     let lanes = lanes.clone();
     let changed = move || {
-        let sent = lanes.send(Lane::Slow, Box::new(peers::look));
+        let work = |desk: &mut Desk| {
+            peers::look(desk);
+            Ok(Value::Null)
+        };
+        // Nobody waits for the answer.
+        let (answer, _) = tokio::sync::oneshot::channel();
+        let sent = lanes.send(Lane::Slow, desk::Job { work: Box::new(work), answer });
         if let Err(desk::Crowded) = sent {
             tracing::warn!("another server changed something, and too much waits to look at it");
         }
@@ -355,7 +361,7 @@ fn authenticated(
         let (key_id, agent, person) = (String::new(), None, Some(person));
         return Ok(Caller { org, scope, key_id, agent, person });
     }
-    let found = key::authenticate(desk.governance.store(), key, now)?;
+    let found = desk.key(key, now)?;
     let key = found.ok_or_else(|| Refusal::new(401, "this API key is not valid"))?;
     let secret = signature::secret(&desk.server_key, &key.id);
     signature::check(key.signed, &secret, sent, now.wall)?;
@@ -389,9 +395,8 @@ async fn on_lane(
     wait: Duration,
     work: impl FnOnce(&mut Desk) -> Result<Value, Refusal> + Send + 'static,
 ) -> Result<Value, Refusal> {
-    let (send, receive) = tokio::sync::oneshot::channel();
-    // Nobody may wait any more; what was done is done.
-    let job = Box::new(move |desk: &mut Desk| drop(send.send(work(desk))));
+    let (answer, receive) = tokio::sync::oneshot::channel();
+    let job = desk::Job { work: Box::new(work), answer };
     shared
         .lanes
         .send(lane, job)

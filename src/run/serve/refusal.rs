@@ -78,7 +78,10 @@ impl From<GovernanceError> for Refusal {
             GovernanceError::NotOpen { .. }
             | GovernanceError::CorrelationReused { .. }
             | GovernanceError::Approval { .. } => Self::forbidden(error.to_string()),
-            GovernanceError::Operator(_) | GovernanceError::Db(_) | GovernanceError::Place(_) => {
+            GovernanceError::Operator(_)
+            | GovernanceError::Db(_)
+            | GovernanceError::Thread(_)
+            | GovernanceError::Place(_) => {
                 let text = crate::base::chain::text(&error);
                 tracing::error!(error = text, "a request could not be recorded");
                 Self::forbidden(UNRECORDED)

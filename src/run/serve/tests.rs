@@ -1,5 +1,7 @@
 //! The server as clients meet it: over a socket, with two organisations in one store.
 
+mod crowd;
+
 use std::io::{Read as _, Write as _};
 
 use serde_json::{Value, json};

@@ -9,7 +9,7 @@ use super::rows::{
     Reservation, SessionTotals, Status, TrustRow,
 };
 use super::sqlite::SqliteStore;
-use super::{DbError, Store, append, read, reserve, settle, write};
+use super::{DbError, Store, Tx, append, read, reserve, settle, write};
 use crate::base::now::{Mono, Now};
 use crate::govern::action::{Ask, Micros};
 use crate::govern::approval::State;
@@ -395,5 +395,47 @@ fn the_audit_log_is_one_chain_an_organisation_and_is_searched() {
         assert_eq!(subjects(store, containing("rde")).len(), 3);
         assert_eq!(subjects(store, AuditQuery { kind: Some("killed".into()), ..query() }).len(), 0);
         assert_eq!(subjects(store, AuditQuery { since: Some(minutes(1)), ..query() }).len(), 0);
+    });
+}
+
+#[test]
+fn a_group_is_one_transaction_in_which_a_failure_harms_no_other() {
+    on_each(|store| {
+        let record = |tx: &mut dyn Tx, what: &str| {
+            append(tx, &Draft::new(Kind::Decided, "a", what), now()).map(drop)
+        };
+        store.gather().unwrap();
+        write(store, "local", now(), |tx| {
+            record(tx, "one")?;
+            tx.action_insert(&action("a", "s"))
+        })
+        .unwrap();
+        let failed: Result<(), DbError> = write(store, "local", now(), |tx| {
+            record(tx, "undone")?;
+            tx.action_insert(&action("b", "s"))?;
+            Err(DbError::Damaged { what: "on purpose".into() })
+        });
+        assert!(failed.is_err());
+        write(store, "other", now(), |tx| record(tx, "two")).unwrap();
+        read(store, "local", |tx| record(tx, "looked at")).unwrap();
+        write(store, "local", now(), |tx| record(tx, "three")).unwrap();
+        store.seal().unwrap();
+        store.seal().unwrap();
+        read(store, "local", |tx| {
+            assert_eq!(tx.actions(&ActionQuery::default())?.len(), 1);
+            let mut walk = Walk::new("local", std::collections::BTreeMap::new());
+            let mut subjects = Vec::new();
+            tx.audit_each(&AuditQuery::default(), &mut |record| {
+                walk.step(&record);
+                subjects.push(record.subject);
+                std::ops::ControlFlow::Continue(())
+            })?;
+            assert_eq!(subjects, ["one", "three"]);
+            let outcome = walk.finish_without_head();
+            assert!(outcome.is_intact(), "{:?}", outcome.findings);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(read(store, "other", |tx| Ok(tx.audit_tail()?.seq)).unwrap(), 1);
     });
 }

@@ -43,6 +43,11 @@ pub trait Tx {
     /// Signs checkpoints; none in a store without a head.
     fn signer(&self) -> Option<&SigningKey>;
 
+    /// Whether to look for what is over by now: yes, but in a group of writes only the first time.
+    fn sweeps(&mut self) -> bool {
+        true
+    }
+
     fn audit_tail(&mut self) -> Result<Tail, DbError>;
     /// Behind the tail; call [`append`], which chains.
     fn audit_push(&mut self, record: &Record) -> Result<(), DbError>;
@@ -133,6 +138,20 @@ pub trait Store: std::fmt::Debug {
     fn heads(&self) -> Option<&heads::Heads>;
     /// Makes a new head for a log whose head is lost or disagrees; a person's decision, recorded as such.
     fn adopt_head(&mut self, org: &str, by: &str, why: &str, now: Now) -> Result<(), DbError>;
+
+    /// From here to [`seal`](Self::seal) all writing is one transaction, of however many
+    /// organisations: what fails leaves nothing and harms no other, and nothing counts until `seal`
+    /// returned `Ok`. Reading sees what was written so far. A store that knows no groups commits each
+    /// write by itself, which only costs time.
+    fn gather(&mut self) -> Result<(), DbError> {
+        Ok(())
+    }
+
+    /// Makes all writes since [`gather`](Self::gather) durable at once; after an error none is there.
+    /// Without a group it does nothing.
+    fn seal(&mut self) -> Result<(), DbError> {
+        Ok(())
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -149,6 +168,8 @@ pub enum DbError {
     Replaced { path: PathBuf },
     #[error("the governance store is locked by another process for {waited_ms} ms")]
     Busy { waited_ms: u64 },
+    #[error("the governance store undid all that was under way")]
+    Undone,
     #[error("cannot {act} in the governance store")]
     Sql {
         act: &'static str,

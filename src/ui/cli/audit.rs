@@ -177,9 +177,11 @@ pub(super) fn failure(error: &GovernanceError) -> Failure {
             | DbError::Address(_)
             | DbError::Server { .. }
             | DbError::Encoding { .. }
-            | DbError::Damaged { .. },
+            | DbError::Damaged { .. }
+            | DbError::Undone,
         )
         | GovernanceError::Operator(_)
+        | GovernanceError::Thread(_)
         | GovernanceError::Place(_)
         | GovernanceError::CorrelationReused { .. }
         | GovernanceError::NoAction { .. }

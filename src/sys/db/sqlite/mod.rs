@@ -9,6 +9,8 @@ mod rows;
 mod schema;
 mod tx;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,11 +23,14 @@ use super::heads::Heads;
 use super::{DbError, Store, Tx as _, Work, append, append_recovered};
 use crate::base::now::Now;
 use crate::govern::audit::head::Standing;
-use crate::govern::audit::{Draft, Kind};
+use crate::govern::audit::{Draft, Kind, Tail};
 use tx::SqliteTx;
 
 /// Between two tries for the write lock.
 const BUSY_PAUSE: Duration = Duration::from_millis(1);
+/// Up to 32 MiB of pages are kept in memory, as far as they are used, and the log is folded in each
+/// 16 MiB: under load the same pages are written again and again.
+const PAGES: &str = "PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 4096";
 /// A lock held longer than this denies: the CLI behind a hook does not wait for ever.
 const BUSY_TRIES_MAX: i32 = 2_000;
 
@@ -37,6 +42,7 @@ pub struct SqliteStore {
     id: String,
     /// Device and inode at the time of opening.
     file: (u64, u64),
+    group: Option<Group>,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -77,7 +83,7 @@ impl SqliteStore {
         let id = connection
             .query_row("SELECT id FROM store", [], |row| row.get(0))
             .map_err(|cause| open(Box::new(cause)))?;
-        Ok(Self { path: path.to_owned(), connection, heads, id, file })
+        Ok(Self { path: path.to_owned(), connection, heads, id, file, group: None })
     }
 
     /// Lets the file grow to so many pages and no further.
@@ -94,22 +100,15 @@ impl SqliteStore {
         prove: bool,
         work: Work<'_>,
     ) -> Result<(), DbError> {
-        if identity(&self.path).ok() != Some(self.file) {
-            return Err(DbError::Replaced { path: self.path.clone() });
+        if let Some(group) = &self.group {
+            let mark = Mark::set(self)?;
+            self.inside(group, org, now, prove, work)?;
+            return mark.keep();
         }
-        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(sql("begin"))?;
-        let result = self.inside(org, now, prove, work);
-        match result {
-            Ok(after) => {
-                if let Err(cause) = self.connection.execute_batch("COMMIT") {
-                    self.roll_back();
-                    return Err(sql("commit")(cause));
-                }
-                if let (Some(heads), Some(after)) = (&self.heads, after) {
-                    heads.commit(org, after)?;
-                }
-                Ok(())
-            }
+        self.begin()?;
+        let group = Group::default();
+        match self.inside(&group, org, now, prove, work) {
+            Ok(()) => self.end(&group),
             Err(error) => {
                 self.roll_back();
                 Err(error)
@@ -117,32 +116,70 @@ impl SqliteStore {
         }
     }
 
-    /// Between BEGIN and COMMIT; the new end of the log, when it has one.
+    fn begin(&self) -> Result<(), DbError> {
+        if identity(&self.path).ok() != Some(self.file) {
+            return Err(DbError::Replaced { path: self.path.clone() });
+        }
+        self.step("BEGIN IMMEDIATE", "begin")
+    }
+
+    /// Between BEGIN and COMMIT; notes where the organisation's log ends now.
     fn inside(
         &self,
+        group: &Group,
         org: &str,
         now: Now,
         prove: bool,
         work: Work<'_>,
-    ) -> Result<Option<crate::govern::audit::Tail>, DbError> {
+    ) -> Result<(), DbError> {
         let signer = self.heads.as_ref().map(Heads::key);
         let mut tx = SqliteTx::new(&self.connection, org, signer);
-        let before = tx.audit_tail()?;
-        if prove && let Some(heads) = &self.heads {
+        let begun = group.ends.borrow().get(org).copied();
+        let before = match begun {
+            Some(ends) => tx.resume(ends.now, ends.swept),
+            None => tx.audit_tail()?,
+        };
+        if begun.is_none()
+            && prove
+            && let Some(heads) = &self.heads
+        {
             let standing = heads.check(&self.id, org, before, |seq| tx.audit_hash(seq))?;
             if let Standing::MachineWentDown { from } = standing {
                 append_recovered(&mut tx, from, now)?;
             }
         }
         work(&mut tx)?;
-        let after = tx.audit_tail()?;
-        if after == before {
-            return Ok(None);
+        let before = begun.map_or(before, |ends| ends.before);
+        let ends = Ends { before, now: tx.audit_tail()?, swept: tx.swept() };
+        group.ends.borrow_mut().insert(org.to_owned(), ends);
+        Ok(())
+    }
+
+    /// Commits, the heads told before and after.
+    fn end(&self, group: &Group) -> Result<(), DbError> {
+        let ends = group.ends.borrow();
+        let moved = || ends.iter().filter(|(_, ends)| ends.now != ends.before);
+        let announced = self.heads.as_ref().map_or(Ok(()), |heads| {
+            moved().try_for_each(|(org, ends)| {
+                heads.announce(&self.id, org, ends.before, ends.now).map_err(DbError::from)
+            })
+        });
+        if let Err(error) = announced.and_then(|()| self.step("COMMIT", "commit")) {
+            self.roll_back();
+            return Err(error);
         }
         if let Some(heads) = &self.heads {
-            heads.announce(&self.id, org, before, after)?;
+            for (org, ends) in moved() {
+                heads.commit(org, ends.now)?;
+            }
         }
-        Ok(Some(after))
+        Ok(())
+    }
+
+    /// A statement without values.
+    fn step(&self, text: &str, act: &'static str) -> Result<(), DbError> {
+        let mut statement = self.connection.prepare_cached(text).map_err(sql(act))?;
+        statement.raw_execute().map(drop).map_err(sql(act))
     }
 
     fn roll_back(&self) {
@@ -159,9 +196,15 @@ impl Store for SqliteStore {
     }
 
     fn read(&mut self, org: &str, work: Work<'_>) -> Result<(), DbError> {
-        self.connection.execute_batch("BEGIN DEFERRED").map_err(sql("begin"))?;
         let signer = self.heads.as_ref().map(Heads::key);
-        let result = work(&mut SqliteTx::new(&self.connection, org, signer));
+        let mut tx = SqliteTx::new(&self.connection, org, signer);
+        if self.group.is_some() {
+            // Not kept, so it is undone when it goes.
+            let _mark = Mark::set(self)?;
+            return work(&mut tx);
+        }
+        self.step("BEGIN DEFERRED", "begin")?;
+        let result = work(&mut tx);
         self.roll_back();
         result
     }
@@ -178,6 +221,72 @@ impl Store for SqliteStore {
         let draft = Draft::new(Kind::HeadAdopted, by, "audit head").with("why", why);
         self.transact(org, now, false, &mut |tx| append(tx, &draft, now).map(drop))
     }
+
+    fn gather(&mut self) -> Result<(), DbError> {
+        if self.group.is_none() {
+            self.begin()?;
+            self.group = Some(Group::default());
+        }
+        Ok(())
+    }
+
+    fn seal(&mut self) -> Result<(), DbError> {
+        let Some(group) = self.group.take() else { return Ok(()) };
+        if self.connection.is_autocommit() {
+            return Err(DbError::Undone);
+        }
+        self.end(&group)
+    }
+}
+
+/// Several writes on their way to one commit.
+#[derive(Debug, Default)]
+struct Group {
+    ends: RefCell<BTreeMap<String, Ends>>,
+}
+
+/// Where one organisation's log ended before the group, and where it ends in it.
+#[derive(Debug, Clone, Copy)]
+struct Ends {
+    before: Tail,
+    now: Tail,
+    swept: bool,
+}
+
+/// A place in a transaction to go back to; a panic in between goes back too.
+struct Mark<'a> {
+    store: &'a SqliteStore,
+    kept: bool,
+}
+
+impl<'a> Mark<'a> {
+    fn set(store: &'a SqliteStore) -> Result<Self, DbError> {
+        // A full disk makes SQLite undo everything: a write that came then would commit by itself.
+        if store.connection.is_autocommit() {
+            return Err(DbError::Undone);
+        }
+        store.step("SAVEPOINT part", "begin")?;
+        Ok(Self { store, kept: false })
+    }
+
+    fn keep(mut self) -> Result<(), DbError> {
+        self.kept = true;
+        // Its log's end is noted already, so a part that cannot end takes the others with it.
+        self.store.step("RELEASE part", "end a part").inspect_err(|_| self.store.roll_back())
+    }
+}
+
+impl Drop for Mark<'_> {
+    fn drop(&mut self) {
+        if self.kept || self.store.connection.is_autocommit() {
+            return;
+        }
+        let undone = self.store.step("ROLLBACK TO part", "undo a part");
+        if undone.and_then(|()| self.store.step("RELEASE part", "undo a part")).is_err() {
+            // What cannot be undone in part is undone whole; `seal` then says so.
+            self.store.roll_back();
+        }
+    }
 }
 
 fn set_up(connection: &mut Connection) -> rusqlite::Result<()> {
@@ -185,12 +294,15 @@ fn set_up(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    // Without it a statement is planned anew for each value that is bound: half the cost of an act.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
     if mode != "wal" {
         connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     }
     connection.execute_batch("PRAGMA synchronous = FULL")?;
-    connection.set_prepared_statement_cache_capacity(64);
+    connection.execute_batch(PAGES)?;
+    connection.set_prepared_statement_cache_capacity(128);
     Ok(())
 }
 

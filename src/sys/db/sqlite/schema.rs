@@ -168,4 +168,34 @@ mod tests {
     fn each_version_has_its_step() {
         assert_eq!(i64::try_from(STEPS.len()), Ok(VERSION));
     }
+    #[test]
+    fn a_session_that_an_older_ao_wrote_is_summed_up_and_goes_on() {
+        let connection = Connection::open_in_memory().unwrap();
+        let version = "CREATE TABLE schema_version (
+            version INTEGER PRIMARY KEY, at TEXT NOT NULL, ao TEXT NOT NULL) STRICT;";
+        connection.execute_batch(version).unwrap();
+        connection.execute_batch(BEGINNING).unwrap();
+        let act = |agent: &str, risk: i64, status: &str| {
+            let text = "INSERT INTO actions (org, agent, action_type, resource, context, cost, \
+                session_id, depth, digest, class, verdict_effect, reason, trace, risk, \
+                policy_digest, effect, status, decided_by, submitted_us, outcome) VALUES ('o', ?1, \
+                't', 'r', '{}', 5, 's', 1, 'd', 'c', 'e', 'r', '[]', ?2, 'p', 'e', ?3, 'b', 1, '{}')";
+            connection.execute(text, (agent, risk, status)).unwrap();
+        };
+        act("a", 70, "denied");
+        act("b", 10, "held");
+        migrate(&connection, 1, "now").unwrap();
+        act("a", 20, "allowed");
+        connection
+            .execute("UPDATE actions SET status = 'denied', actual_cost = 0 WHERE id = 2", [])
+            .unwrap();
+        let text = "SELECT actions, blocked, high_risk, max_risk, risk_sum, max_depth, cost \
+                    FROM sessions WHERE org = 'o' AND session_id = 's'";
+        let sums: Vec<i64> = connection
+            .query_row(text, [], |row| (0..7).map(|column| row.get(column)).collect())
+            .unwrap();
+        assert_eq!(sums, [3, 2, 1, 70, 100, 1, 5]);
+        let agents = "SELECT count(*) FROM session_agents WHERE org = 'o' AND session_id = 's'";
+        assert_eq!(connection.query_row(agents, [], |row| row.get::<_, i64>(0)), Ok(2));
+    }
 }

@@ -27,6 +27,7 @@ pub(super) struct SqliteTx<'a> {
     signer: Option<&'a SigningKey>,
     /// Read once: only this transaction can move it.
     tail: Option<Tail>,
+    swept: bool,
 }
 
 impl<'a> SqliteTx<'a> {
@@ -35,7 +36,17 @@ impl<'a> SqliteTx<'a> {
         org: &str,
         signer: Option<&'a SigningKey>,
     ) -> Self {
-        Self { connection, org: org.to_owned(), signer, tail: None }
+        Self { connection, org: org.to_owned(), signer, tail: None, swept: false }
+    }
+
+    /// Goes on where an earlier part of the same transaction ended.
+    pub(super) fn resume(&mut self, tail: Tail, swept: bool) -> Tail {
+        (self.tail, self.swept) = (Some(tail), swept);
+        tail
+    }
+
+    pub(super) fn swept(&self) -> bool {
+        self.swept
     }
 
     pub(super) fn audit_hash(&self, seq: u64) -> Result<Option<Hash>, DbError> {
@@ -105,6 +116,10 @@ impl Tx for SqliteTx<'_> {
 
     fn signer(&self) -> Option<&SigningKey> {
         self.signer
+    }
+
+    fn sweeps(&mut self) -> bool {
+        !std::mem::replace(&mut self.swept, true)
     }
 
     fn audit_tail(&mut self) -> Result<Tail, DbError> {
