@@ -29,6 +29,7 @@ pub const STAGGER: Duration = Duration::from_millis(200);
 /// Changes the fleet by one event and answers what is to be done, in order.
 pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
     let mut out = Vec::new();
+    let kept = outbox::kept(&fleet.units);
     pacing::keep(fleet, now);
     match event {
         Event::Configured { units, wanted, settings } => {
@@ -113,6 +114,10 @@ pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
     pacing::gate(fleet, now, &mut out);
     sequence::note_starts(fleet);
     answer(fleet, &mut out);
+    if outbox::kept(&fleet.units) != kept && !out.contains(&Action::SaveHandoff) {
+        // Before anything is typed: what is in the copy was never begun.
+        out.insert(0, Action::SaveHandoff);
+    }
     out
 }
 

@@ -165,6 +165,21 @@ pub fn push(
     Some(id)
 }
 
+/// Whether it waits and could not come about again: a copy of such messages is kept.
+pub fn is_kept(message: &Message) -> bool {
+    message.stage == Stage::Queued
+        && match message.draft.origin {
+            Origin::Person | Origin::Handoff => true,
+            Origin::Wake | Origin::Probe | Origin::Nudge | Origin::Retry => false,
+        }
+}
+
+/// The numbers of all of them.
+pub fn kept(units: &BTreeMap<UnitName, Unit>) -> Vec<MessageId> {
+    let messages = units.values().flat_map(|unit| &unit.outbox);
+    messages.filter(|message| is_kept(message)).map(|message| message.id).collect()
+}
+
 /// Why nothing of this origin is typed now; `None` when it may be.
 pub fn obstacle(unit: &Unit, draft: &Draft, now: Now) -> Option<&'static str> {
     if !unit.is_running() {

@@ -205,8 +205,11 @@ fn files(
 ) {
     let phases = &mut fleet.phases;
     let Some(current) = phases.current else {
-        // Nothing is remembered: the files are all there is.
-        let index = index.unwrap_or(0).min(settings.phases.len().saturating_sub(1));
+        // Nothing is remembered: the files are all there is, and what agents were started on.
+        let given = phases.given.values();
+        let given = given.filter_map(|id| settings.phases.iter().position(|known| known == id));
+        let index = index.or(given.max()).unwrap_or(0);
+        let index = index.min(settings.phases.len().saturating_sub(1));
         phases.current = Some(index);
         phases.id.clone_from(&settings.phases[index]);
         phases.finished = finished.cloned();
@@ -232,7 +235,7 @@ fn files(
             let cause = "its index was written by hand";
             begin(fleet, settings, phase(settings, index), cause, false, out);
         }
-        Some(index) if index == current && finished.is_some() == phases.finished.is_some() => {}
+        Some(index) if index == current && finished == phases.finished.as_ref() => {}
         Some(_) | None => out.push(Action::Sequence { step: restore(phases, current) }),
     }
 }

@@ -29,6 +29,7 @@ mod screens;
 mod screens_composed;
 mod shell_templates;
 mod sim;
+mod state_damage;
 mod state_files;
 mod support;
 mod tmux;

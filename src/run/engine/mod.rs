@@ -11,6 +11,7 @@ mod limits;
 mod logs;
 mod looking;
 mod messages;
+mod queue;
 mod sensors;
 mod sequence;
 mod starting;
@@ -132,6 +133,7 @@ impl Engine {
         let wanted = store.wanted(now);
         let (outcomes, pending) = std::sync::mpsc::channel();
         let (typed, typed_pending) = std::sync::mpsc::channel();
+        let (notifier, notices_problem) = Notifier::new(notify_store, now);
         let mut engine = Self {
             project: units::project_id(&parts.project.config),
             config: parts.project.config.clone(),
@@ -141,7 +143,7 @@ impl Engine {
             answers: Vec::new(),
             tmux: parts.tmux,
             journal,
-            notifier: Notifier::new(notify_store, now),
+            notifier,
             recorder,
             kickoffs: BTreeSet::new(),
             typed,
@@ -165,7 +167,8 @@ impl Engine {
             unsaved: false,
             dry: parts.dry_run.then(DryRun::default),
         };
-        let problems = [loaded.problem, wanted.problem, engine.handle.problem.take()];
+        let own = engine.handle.problem.take();
+        let problems = [loaded.problem, wanted.problem, own, notices_problem];
         for problem in problems.into_iter().flatten() {
             engine.report(None, What::Watchdog, &problem, true);
         }
@@ -181,8 +184,9 @@ impl Engine {
         });
         if forgotten {
             engine.recover_phases();
-            engine.recover_handoff();
         }
+        engine.recover_queue(forgotten);
+        engine.recover_handoff(forgotten);
         engine.configure(wanted);
         engine.recall_limits();
         engine.read_sequence_files();
@@ -364,7 +368,7 @@ impl Engine {
                 Action::ReadWake { unit } => events.push(self.read_wake(unit)),
                 Action::Look => look = true,
                 Action::Sequence { step } => events.extend(self.put_down(&step)),
-                Action::SaveHandoff => self.save_handoff(),
+                Action::SaveHandoff => self.save_copies(),
                 Action::Report(_) => {}
                 Action::SaveWanted => {
                     let wanted = self.wanted();
