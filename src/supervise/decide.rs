@@ -367,8 +367,14 @@ fn stopped(
         }
         StopOutcome::Failed { why } => {
             agent::note(unit, now, What::StopFailed, why, true, out);
-            // Nothing is proven: the next look tells whether it lives.
-            unit.life = Life::NotStarted;
+            // Nothing is proven: the next look tells whether it lives. A move of the sequence must
+            // not take it for one that is down; it is asked to stop again.
+            unit.life = match then {
+                Then::Hold => Life::Stopping { since: now.mono, then, cause },
+                Then::Rest | Then::Restart | Then::RestartAt { .. } | Then::Fail => {
+                    Life::NotStarted
+                }
+            };
             settle(owed, &name, &Outcome::Failed { why: why.clone() });
             out.push(Action::Look);
         }

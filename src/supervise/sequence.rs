@@ -361,8 +361,10 @@ fn begin(
 ) {
     let earlier = fleet.phases.moving.take();
     let mut restart = earlier.map(|earlier| earlier.restart).unwrap_or_default();
+    // One that was put down and could not be ended still runs, but nobody wants it back.
+    let by_name = |unit: &Unit| is_active(unit) && !unit.spec.enabled;
     let members = fleet.units.iter().filter(|(name, unit)| {
-        settings.members.contains_key(*name) && ((unit.wanted && unit.listed) || is_active(unit))
+        settings.members.contains_key(*name) && ((unit.wanted && unit.listed) || by_name(unit))
     });
     restart.extend(members.map(|(name, _)| name.clone()));
     let what = match &to {
@@ -400,10 +402,16 @@ fn pause_members(fleet: &mut Fleet, settings: &SequenceSettings) {
 
 /// The next step of a move, and whatever does not fit the phase. Only with sight.
 pub fn due(fleet: &mut Fleet, now: Now, out: &mut Vec<Action>) {
-    let Some(settings) = fleet.settings.sequence.clone() else { return };
-    follow_up_due(fleet, &settings, now, out);
+    // Lent rather than copied: this runs with every event.
+    let Some(settings) = fleet.settings.sequence.take() else { return };
+    go_on(fleet, &settings, now, out);
+    fleet.settings.sequence = Some(settings);
+}
+
+fn go_on(fleet: &mut Fleet, settings: &SequenceSettings, now: Now, out: &mut Vec<Action>) {
+    follow_up_due(fleet, settings, now, out);
     if fleet.phases.moving.is_none() {
-        strays(fleet, &settings, now, out);
+        strays(fleet, settings, now, out);
         return;
     }
     let Fleet { units, phases, .. } = fleet;
@@ -475,7 +483,7 @@ fn strays(fleet: &mut Fleet, settings: &SequenceSettings, now: Now, out: &mut Ve
         ),
     };
     begin(fleet, settings, to, &cause, false, out);
-    due(fleet, now, out);
+    go_on(fleet, settings, now, out);
 }
 
 /// Remembers which phase each start gets.

@@ -43,11 +43,11 @@ impl World {
     fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("ao-damage").tempdir_in(fast_folder()).unwrap();
         let phases: Vec<String> = (0..12)
-            .map(|number| format!("{{ id = \"p{number}\", plan = \"x\", status = \"S{number}.md\" }}"))
+            .map(|number| {
+                format!("{{ id = \"p{number}\", plan = \"x\", status = \"S{number}.md\" }}")
+            })
             .collect();
-        let agent = |name: &str, more: &str| {
-            format!("[[agent]]\nname = \"{name}\"\n{more}\n")
-        };
+        let agent = |name: &str, more: &str| format!("[[agent]]\nname = \"{name}\"\n{more}\n");
         let text = format!(
             "[defaults]\nsession_prefix = \"p-\"\nlog_dir = \".ao-state\"\nbackend = \"demo\"\n\n\
              [backend.claude]\npreset = \"claude\"\nbin = \"/bin/true\"\n\n{}{}{}\
@@ -77,7 +77,10 @@ impl World {
             project: self.project.clone(),
             tmux: Box::new(self.tmux.clone()),
             ao: PathBuf::from("/bin/true"),
-            environment: BTreeMap::from([("HOME".to_owned(), self.dir.path().display().to_string())]),
+            environment: BTreeMap::from([(
+                "HOME".to_owned(),
+                self.dir.path().display().to_string(),
+            )]),
             overrides: Overrides::default(),
             heartbeat: None,
             dry_run: false,
@@ -100,7 +103,9 @@ impl World {
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
         for (number, subject) in [(1, "begin"), (2, "claim: the parser")] {
-            engine.feed(Event::Handoff { look: Looked::Seen { observation: look(&engine, number, subject) } });
+            engine.feed(Event::Handoff {
+                look: Looked::Seen { observation: look(&engine, number, subject) },
+            });
         }
         let draft = Draft {
             text: "look at line 3".to_owned(),
@@ -240,7 +245,8 @@ fn look(engine: &Engine, number: i64, subject: &str) -> Observation {
 
 fn limited() -> Reading {
     let until = ao::sys::clock::now().wall + chrono::TimeDelta::hours(4);
-    let text = format!("You've hit your 5-hour limit · resets {}", until.format("%Y-%m-%dT%H:%M:%SZ"));
+    let text =
+        format!("You've hit your 5-hour limit · resets {}", until.format("%Y-%m-%dT%H:%M:%SZ"));
     let evidence = Evidence { rule: "r".to_owned(), region: "live".to_owned(), text };
     Reading {
         state: PaneState::Limited,
@@ -447,7 +453,8 @@ fn a_damaged_request_is_set_aside_and_the_next_one_is_heard() {
     let cuts = (0..whole.len()).map(|cut| &whole[..cut]);
     for bytes in cuts.chain(GARBAGE) {
         std::fs::write(folder.join("damaged.json"), bytes).unwrap();
-        std::fs::write(folder.join("good.json"), serde_json::to_vec(&asked("good")).unwrap()).unwrap();
+        std::fs::write(folder.join("good.json"), serde_json::to_vec(&asked("good")).unwrap())
+            .unwrap();
         let (taken, problems) = request::take(&folder, ao::sys::clock::now());
         assert_eq!(taken.iter().map(|asked| asked.id.0.as_str()).collect::<Vec<_>>(), ["good"]);
         assert!(problems.len() == 1 && problems[0].contains("damaged.json"), "{problems:?}");

@@ -280,7 +280,8 @@ fn a_damaged_place_is_set_aside_and_what_was_written_before_is_kept() {
                 entry.file_name().to_string_lossy().contains(".corrupt-")
                     && fs::remove_file(entry.path()).is_ok()
             };
-            let found = fs::read_dir(&folder).unwrap().filter(|entry| aside(entry.as_ref().unwrap()));
+            let found =
+                fs::read_dir(&folder).unwrap().filter(|entry| aside(entry.as_ref().unwrap()));
             assert_eq!(found.count(), 1);
         }
     }

@@ -14,6 +14,8 @@ use ao::supervise::event::{Event, Seen, Sighting, StartOutcome, StopOutcome};
 use ao::supervise::outbox::Typed;
 use ao::supervise::state::{Death, ServerId, UnitSpec};
 
+use super::loops::REPORTER;
+
 /// `SplitMix64`: one seed drives everything.
 pub(crate) struct Random(pub(crate) u64);
 
@@ -384,8 +386,14 @@ impl World {
     }
 
     pub(crate) fn any_unit(&mut self) -> UnitName {
-        let index = self.random.next() % self.specs.len() as u64;
-        self.specs[usize::try_from(index).expect("small")].name.clone()
+        let index = self.random.next() % (self.specs.len() as u64 - 1);
+        self.people().nth(usize::try_from(index).expect("small")).expect("counted")
+    }
+
+    /// The units that anything happens to and that people ask for.
+    pub(crate) fn people(&self) -> impl Iterator<Item = UnitName> {
+        let specs = self.specs.iter().filter(|spec| spec.name.as_str() != REPORTER);
+        specs.map(|spec| spec.name.clone())
     }
 }
 
