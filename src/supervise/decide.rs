@@ -486,7 +486,7 @@ fn due(fleet: &mut Fleet, now: Now, out: &mut Vec<Action>) {
     }
 }
 
-fn settle(owed: &mut [Owed], name: &UnitName, outcome: &Outcome) {
+pub(super) fn settle(owed: &mut [Owed], name: &UnitName, outcome: &Outcome) {
     for debt in owed {
         if let Some(slot @ None) = debt.outcomes.get_mut(name) {
             *slot = Some(outcome.clone());

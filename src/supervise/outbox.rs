@@ -133,8 +133,12 @@ pub fn push(
     out: &mut Vec<Action>,
 ) -> Option<MessageId> {
     if let Some(key) = &draft.key {
+        // A ping leaves out what an older one lists that was being typed when it was made; should
+        // that have failed, both are needed.
         let replaced = |message: &Message| {
-            message.stage == Stage::Queued && message.draft.key.as_ref() == Some(key)
+            message.stage == Stage::Queued
+                && message.draft.key.as_ref() == Some(key)
+                && (draft.origin != Origin::Handoff || tells_all(&draft.text, &message.draft.text))
         };
         for gone in unit.outbox.extract_if(.., |message| replaced(message)) {
             let why = "a newer message about the same took its place".to_owned();
@@ -163,6 +167,12 @@ pub fn push(
         request,
     });
     Some(id)
+}
+
+/// Whether the newer ping lists everything that the older one lists, or counts it as earlier.
+fn tells_all(newer: &str, older: &str) -> bool {
+    newer.contains(" earlier one")
+        || older.lines().all(|line| newer.lines().any(|other| other == line))
 }
 
 /// Whether it waits and could not come about again: a copy of such messages is kept.
@@ -504,5 +514,22 @@ mod tests {
         assert_eq!(refused, None);
         let word = "not sent: a ping was dropped: 64 messages wait for it already; see `ao queue`";
         assert_eq!(texts(&out), [word]);
+    }
+
+    #[test]
+    fn a_newer_ping_takes_the_place_of_an_older_one_only_if_it_tells_as_much() {
+        let mut unit = agent(PaneState::Limited);
+        let mut newest = MessageId::default();
+        let mut ping = |unit: &mut Unit, text: &str| {
+            let key = Some("claims".to_owned());
+            let draft = Draft { key, ..draft(text, Origin::Handoff) };
+            push(unit, &mut newest, draft, None, now(1), &mut Vec::new());
+            unit.outbox.iter().map(|message| message.draft.text.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(ping(&mut unit, "new\n- a"), ["new\n- a"]);
+        assert_eq!(ping(&mut unit, "new\n- a\n- b"), ["new\n- a\n- b"]);
+        assert_eq!(ping(&mut unit, "new\n- c"), ["new\n- a\n- b", "new\n- c"]);
+        let all = ["new\n- a\n- b", "new\n- c\n- d"];
+        assert_eq!(ping(&mut unit, "new\n- c\n- d"), all);
     }
 }

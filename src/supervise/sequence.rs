@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::action::{Action, Report, What};
 use super::agent;
+use super::decide::settle;
 use super::event::Outcome;
 use super::settings::SequenceSettings;
 use super::state::{Death, Fleet, Life, Pause, Then, Unit};
@@ -536,6 +537,23 @@ fn written(fleet: &mut Fleet, settings: &SequenceSettings, now: Now, out: &mut V
                 unit.fresh_next |= down;
                 if down && meant && !unit.foreign {
                     agent::start(unit, &cause, now, out);
+                } else {
+                    // Whoever asked for the move is not left waiting for it.
+                    let why = match &unit.life {
+                        Life::Failed { why, .. } => why.clone(),
+                        Life::NotStarted
+                        | Life::Starting { .. }
+                        | Life::Running { .. }
+                        | Life::Stopping { .. }
+                        | Life::Dead { .. }
+                        | Life::Done { .. } => format!(
+                            "a session named `{}` exists that ao did not start",
+                            unit.spec.session
+                        ),
+                    };
+                    if unit.foreign || matches!(unit.life, Life::Failed { .. }) {
+                        settle(&mut fleet.owed, name, &Outcome::Failed { why });
+                    }
                 }
             }
             say(&format!("{} of {}, `{id}`", index + 1, settings.phases.len()), false, out);

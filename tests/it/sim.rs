@@ -431,7 +431,8 @@ impl Sim {
                 | Action::ReadWake { unit }
                 | Action::Type { unit, .. } => {
                     let random = &mut self.world.random;
-                    let slow = random.one_in(60) && !Self::is_member(unit);
+                    let at_once = Self::is_member(unit) || unit.as_str() == REPORTER;
+                    let slow = random.one_in(60) && !at_once;
                     let lasts = if slow { 40_000 } else { random.within(50, 4_000) };
                     let from = self.busy_until.get(unit).copied().unwrap_or(0);
                     let at = from.max(self.world.mono) + lasts;
