@@ -251,7 +251,8 @@ fn server_gone(fleet: &mut Fleet, evidence: &str, now: Now, out: &mut Vec<Action
     if fleet.server.take().is_some() && had {
         out.push(report(None, What::ServerGone, evidence, true));
     }
-    let death = Seen::Dead { death: Death::ServerGone { evidence: evidence.to_owned() } };
+    let death = Death::ServerGone { evidence: evidence.to_owned() };
+    let death = Seen::Dead { death, of: None };
     for unit in fleet.units.values_mut() {
         let seen = unit.is_running().then_some(&death);
         let was_starting = matches!(unit.life, Life::Starting { .. });

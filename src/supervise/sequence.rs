@@ -565,6 +565,10 @@ fn written(fleet: &mut Fleet, settings: &SequenceSettings, now: Now, out: &mut V
             fleet.phases.id.clone_from(&settings.phases[last]);
             fleet.phases.finished = Some(finished);
             pause_members(fleet, settings);
+            for name in settings.members.keys() {
+                // Asked for while the last phase ended.
+                settle(&mut fleet.owed, name, &Outcome::Finished);
+            }
             say("the sequence is complete; a phase added to the config resumes it", false, out);
             if settings.on_complete.is_some() && !again {
                 fleet.phases.follow_up = FollowUp::Asked;

@@ -327,6 +327,19 @@ fn one_that_was_put_down_but_could_not_be_stopped_is_not_started_on_the_next_pha
 }
 
 #[test]
+fn who_asks_for_an_agent_while_the_last_phase_ends_hears_that_it_is_finished() {
+    let mut played = Played::new(&["p1"]);
+    played.up();
+    played.stops_fail = true;
+    played.says_done("p1");
+    let units = BTreeSet::from([name("builder")]);
+    played.ask("u", Request::Up { units, by_name: true });
+    played.stops_fail = false;
+    played.settle();
+    assert_eq!(played.answers["u"][&name("builder")], Outcome::Finished);
+}
+
+#[test]
 fn a_done_phase_moves_all_to_the_next_and_the_last_one_completes_and_fires_once() {
     let mut played = Played::new(&["p1", "p2"]);
     played.trigger = true;

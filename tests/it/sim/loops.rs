@@ -304,6 +304,9 @@ impl Sim {
         if self.loops.on.get(unit).is_some_and(|(known, _)| *known == pid) {
             return;
         }
+        if let Some(process) = self.world.process_mut(unit).filter(|process| process.attempt == 0) {
+            process.attempt = attempt;
+        }
         if unit.as_str() == REPORTER {
             let ends = self.world.mono + self.world.random.within(1_000, 90_000);
             self.push(ends, Happening::Crash(unit.clone(), pid));

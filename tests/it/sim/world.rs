@@ -61,6 +61,8 @@ pub(crate) struct Process {
     /// When its pane printed something last, while it does not work.
     pub(crate) printed_at: u64,
     pub(crate) limit: Option<Limit>,
+    /// The start that opened it.
+    pub(crate) attempt: u64,
     /// The core was told that it lives, and nothing has misled it since.
     pub(crate) known: bool,
     /// `Some`: the process ended, its pane stands.
@@ -145,8 +147,8 @@ impl World {
         let panes = self.sessions.iter().map(|(unit, session)| {
             let seen = match session {
                 Session::Foreign { .. } => Seen::Foreign,
-                Session::Ours(Process { death: Some(death), .. }) => {
-                    Seen::Dead { death: death.clone() }
+                Session::Ours(Process { death: Some(death), attempt, .. }) => {
+                    Seen::Dead { death: death.clone(), of: Some(*attempt) }
                 }
                 Session::Ours(process) => {
                     let program = if process.wrong_program { "vim" } else { "agent" };
@@ -359,6 +361,7 @@ impl World {
             cpu_ms: 0,
             printed_at: self.mono,
             limit: None,
+            attempt: 0,
             known: false,
             death: None,
         };
