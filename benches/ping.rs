@@ -84,7 +84,7 @@ impl Fleet {
         fleet.git(root, &["clone", "-q", "remote.git", "builder"]);
         fleet.commit("begin");
         fleet.push();
-        fleet.run(fleet.clean(AO).arg("up"));
+        run(fleet.clean(AO).arg("up"));
         let looked = || fleet.path("log/state/handoff.json").is_file();
         eventually("the branch was looked at", || looked().then_some(()));
         fleet
@@ -108,15 +108,9 @@ impl Fleet {
         command
     }
 
-    fn run(&self, command: &mut Command) {
-        let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{command:?}: {said}");
-    }
-
     fn git(&self, folder: &Path, words: &[&str]) {
         let who = ["-c", "user.name=Ann", "-c", "user.email=ann@example.org"];
-        self.run(self.clean("git").current_dir(folder).args(who).args(words));
+        run(self.clean("git").current_dir(folder).args(who).args(words));
     }
 
     fn commit(&self, subject: &str) {
@@ -164,6 +158,12 @@ impl Drop for Fleet {
     fn drop(&mut self) {
         drop(self.clean(AO).arg("down").output());
     }
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{command:?}: {said}");
 }
 
 fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {

@@ -480,8 +480,7 @@ mod tests {
     #[test]
     fn a_newer_message_with_the_same_key_replaces_one_that_still_waits() {
         let (mut unit, mut newest) = (agent(PaneState::Working), MessageId(0));
-        let keyed =
-            |text: &str| Draft { key: Some("k".to_owned()), ..draft(text, Origin::Handoff) };
+        let keyed = |text: &str| Draft { key: Some("k".to_owned()), ..draft(text, Origin::Person) };
         said(&mut unit, &mut newest, keyed("old"));
         said(&mut unit, &mut newest, draft("other", Origin::Handoff));
         said(&mut unit, &mut newest, keyed("new"));

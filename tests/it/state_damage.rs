@@ -94,7 +94,7 @@ impl World {
         let index = Request::Phase { index: 11 };
         engine.feed(Event::Requested { id: RequestId("p".to_owned()), request: index });
         engine.read_sequence_files();
-        let up = Request::Up { units: self.all(), by_name: false };
+        let up = Request::Up { units: Self::all(), by_name: false };
         engine.look();
         engine.feed(Event::Requested { id: RequestId("u".to_owned()), request: up });
         for _ in 0..20 {
@@ -126,7 +126,7 @@ impl World {
         self.whole(&engine);
     }
 
-    fn all(&self) -> BTreeSet<UnitName> {
+    fn all() -> BTreeSet<UnitName> {
         ["one", "two", "three"].map(name).into_iter().collect()
     }
 
@@ -139,7 +139,7 @@ impl World {
     fn whole(&self, engine: &Engine) {
         let units = &engine.fleet.units;
         let wanted = units.values().filter(|unit| unit.wanted).map(|unit| unit.spec.name.clone());
-        assert_eq!(wanted.collect::<BTreeSet<_>>(), self.all());
+        assert_eq!(wanted.collect::<BTreeSet<_>>(), Self::all());
         assert_eq!(engine.fleet.phases.current, Some(11));
         assert_eq!(engine.fleet.handoff.seen.tip.as_ref().map(|tip| tip.at), Some(2));
         for (unit, text) in [("two", "claim: the parser"), ("three", "line 3")] {
@@ -155,7 +155,7 @@ impl World {
     }
 
     /// What was set aside of that file; it is removed.
-    fn aside(&self, of: &Path) -> usize {
+    fn aside(of: &Path) -> usize {
         let folder = of.parent().unwrap();
         let start = format!("{}.corrupt-", of.file_name().unwrap().to_string_lossy());
         let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -209,14 +209,14 @@ impl World {
             let shown = || format!("{} as {:?}", file.display(), String::from_utf8_lossy(&bytes));
             let mut engine = self.engine();
             after(&mut engine);
-            assert_eq!(self.aside(file), 1, "{}", shown());
+            assert_eq!(Self::aside(file), 1, "{}", shown());
             let said = self.events().contains(&*file.file_name().unwrap().to_string_lossy());
             assert!(said, "nobody is told of {}:\n{}", shown(), self.events());
         }
         for (path, text) in &kept {
             std::fs::write(path, text).unwrap();
         }
-        self.aside(file);
+        Self::aside(file);
     }
 }
 
@@ -284,7 +284,7 @@ fn a_lost_memory_is_made_up_from_the_other_files() {
     let whole = std::fs::read(&file).unwrap();
     let every = 211;
     let skipped = |bytes: &[u8]| {
-        !GARBAGE.contains(&bytes) && (bytes.len() % every != 0 || trimmed(&whole)(bytes))
+        !GARBAGE.contains(&bytes) && (!bytes.len().is_multiple_of(every) || trimmed(&whole)(bytes))
     };
     world.damage(&file, false, skipped, |engine| {
         world.whole(engine);
@@ -415,7 +415,7 @@ fn a_damaged_conversation_id_begins_a_new_conversation_and_says_so() {
     assert!(world.tmux.end(&pane, Some(1), None));
     let conversations = |engine: &mut Engine| {
         engine.look();
-        let up = Request::Up { units: world.all(), by_name: false };
+        let up = Request::Up { units: World::all(), by_name: false };
         engine.feed(Event::Requested { id: RequestId("u".to_owned()), request: up });
         let pane = world.tmux.pane_of("p-three").unwrap();
         let words = world.tmux.spec(&pane).unwrap().argv.join(" ");
@@ -430,7 +430,7 @@ fn a_damaged_conversation_id_begins_a_new_conversation_and_says_so() {
         std::fs::write(world.project.store.events(), "").unwrap();
         let (resumed, id) = conversations(&mut world.engine());
         assert!(!resumed && id != whole, "cut at {cut}");
-        assert_eq!(world.aside(&path), 1, "cut at {cut}");
+        assert_eq!(World::aside(&path), 1, "cut at {cut}");
         assert!(world.events().contains("names no conversation"), "{}", world.events());
     }
     std::fs::write(&path, &whole).unwrap();
@@ -444,7 +444,7 @@ fn a_damaged_request_is_set_aside_and_the_next_one_is_heard() {
     let asked = |id: &str| request::Asked {
         version: 1,
         id: RequestId(id.to_owned()),
-        request: Request::Up { units: world.all(), by_name: false },
+        request: Request::Up { units: World::all(), by_name: false },
         environment: BTreeMap::new(),
         models: BTreeMap::new(),
         backends: BTreeMap::new(),
@@ -458,7 +458,7 @@ fn a_damaged_request_is_set_aside_and_the_next_one_is_heard() {
         let (taken, problems) = request::take(&folder, ao::sys::clock::now());
         assert_eq!(taken.iter().map(|asked| asked.id.0.as_str()).collect::<Vec<_>>(), ["good"]);
         assert!(problems.len() == 1 && problems[0].contains("damaged.json"), "{problems:?}");
-        assert_eq!(world.aside(&folder.join("damaged.json")), 1);
+        assert_eq!(World::aside(&folder.join("damaged.json")), 1);
     }
 }
 

@@ -110,7 +110,7 @@ impl Sim {
         let is_free = !Self::is_member(unit);
         match self.world.random.within(0, 4) {
             0 if self.world.specs.len() > 5 && is_free => {
-                self.removed.push(self.world.specs.remove(index))
+                self.removed.push(self.world.specs.remove(index));
             }
             1 if !self.removed.is_empty() => self.world.specs.push(self.removed.remove(0)),
             2 if is_free => self.world.specs[index].enabled = !self.world.specs[index].enabled,

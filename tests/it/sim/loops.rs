@@ -151,7 +151,7 @@ impl Loops {
     }
 
     fn is_told_of(number: u64) -> bool {
-        number % 3 != 0
+        !number.is_multiple_of(3)
     }
 }
 
@@ -219,7 +219,9 @@ impl Sim {
         let seen = &self.fleet.handoff.seen;
         let newest = self.loops.branch.last();
         let tip = newest.map(|commit| Tip { id: commit.id.clone(), at: commit.authored_at });
-        let text: String = (0..self.loops.notes).map(|note| format!("note {note}\n")).collect();
+        let notes: Vec<String> =
+            (0..=self.loops.notes).map(|note| format!("note {note}")).collect();
+        let text = notes.join("\n");
         let inbox = Content::new(INBOX, Place::Branch, &text, Some("unit1".to_owned()));
         let known = seen.inboxes.get(INBOX).is_some_and(|known| known.is_last(&inbox));
         if seen.begun && seen.tip == tip && known {
