@@ -171,8 +171,10 @@ pub fn push(
 
 /// Whether the newer ping lists everything that the older one lists, or counts it as earlier.
 fn tells_all(newer: &str, older: &str) -> bool {
-    newer.contains(" earlier one")
-        || older.lines().all(|line| newer.lines().any(|other| other == line))
+    let tells = |line: &str| newer.lines().any(|other| other == line);
+    // Where the first ones are only counted, the last one tells whether it goes on from there.
+    let counts = newer.contains(" earlier one") && older.lines().last().is_some_and(tells);
+    counts || older.lines().all(tells)
 }
 
 /// Whether it waits and could not come about again: a copy of such messages is kept.
@@ -530,5 +532,7 @@ mod tests {
         assert_eq!(ping(&mut unit, "new\n- c"), ["new\n- a\n- b", "new\n- c"]);
         let all = ["new\n- a\n- b", "new\n- c\n- d"];
         assert_eq!(ping(&mut unit, "new\n- c\n- d"), all);
+        let all = ["new\n- a\n- b", "new\n- 1 earlier one\n- d\n- e"];
+        assert_eq!(ping(&mut unit, "new\n- 1 earlier one\n- d\n- e"), all);
     }
 }

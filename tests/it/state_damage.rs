@@ -123,7 +123,7 @@ impl World {
         engine.save(ao::sys::clock::now());
         let running = engine.fleet.units.values().filter(|unit| unit.is_running()).count();
         assert_eq!(running, 3, "{:#?}", engine.fleet.units);
-        self.whole(&engine);
+        Self::whole(&engine);
     }
 
     fn all() -> BTreeSet<UnitName> {
@@ -136,7 +136,7 @@ impl World {
 
     /// Nothing of what counts is lost.
     #[track_caller]
-    fn whole(&self, engine: &Engine) {
+    fn whole(engine: &Engine) {
         let units = &engine.fleet.units;
         let wanted = units.values().filter(|unit| unit.wanted).map(|unit| unit.spec.name.clone());
         assert_eq!(wanted.collect::<BTreeSet<_>>(), Self::all());
@@ -270,7 +270,7 @@ fn a_damaged_copy_is_told_of_and_written_again_while_the_memory_is_there() {
     for file in ["handoff.json", "queue.json"].map(|file| world.state(file)) {
         let whole = std::fs::read(&file).unwrap();
         world.damage(&file, false, trimmed(&whole), |engine| {
-            world.whole(engine);
+            World::whole(engine);
             assert_eq!(std::fs::read(&file).unwrap(), whole);
         });
     }
@@ -287,7 +287,7 @@ fn a_lost_memory_is_made_up_from_the_other_files() {
         !GARBAGE.contains(&bytes) && (!bytes.len().is_multiple_of(every) || trimmed(&whole)(bytes))
     };
     world.damage(&file, false, skipped, |engine| {
-        world.whole(engine);
+        World::whole(engine);
         let newest = engine.fleet.newest_message;
         assert!(newest.0 >= 2, "no number is used twice: {newest:?}");
     });
@@ -329,7 +329,7 @@ fn a_damaged_limit_or_launch_record_costs_only_what_it_alone_knew() {
         let whole = std::fs::read(&launch).unwrap();
         world.damage(&launch, false, trimmed(&whole), |engine| {
             engine.hear();
-            world.whole(engine);
+            World::whole(engine);
             let life = &engine.fleet.units[&name(session)].life;
             assert!(matches!(life, Life::Running { .. }), "{life:?}");
         });
@@ -344,13 +344,13 @@ fn a_damaged_index_is_written_again_and_without_memory_the_agents_phase_tells() 
     assert_eq!(std::fs::read_to_string(&index).unwrap(), "11\n");
     let is_eleven = |bytes: &[u8]| bytes == b"11";
     world.damage(&index, false, is_eleven, |engine| {
-        world.whole(engine);
+        World::whole(engine);
         assert!(engine.fleet.phases.moving.is_none());
         assert_eq!(std::fs::read_to_string(&index).unwrap(), "11\n");
     });
     let number = |bytes: &[u8]| bytes == b"11" || bytes == b"1";
     world.damage(&index, true, number, |engine| {
-        world.whole(engine);
+        World::whole(engine);
         assert!(engine.fleet.phases.moving.is_none());
     });
 }
@@ -362,7 +362,7 @@ fn damaged_notices_are_told_of_and_begun_anew() {
     let notices = world.project.store.notices();
     let whole = std::fs::read(&notices).unwrap();
     let told = |bytes: &[u8]| trimmed(&whole)(bytes);
-    world.damage(&notices, false, told, |engine| world.whole(engine));
+    world.damage(&notices, false, told, |engine| World::whole(engine));
 }
 
 #[test]
