@@ -5,6 +5,6 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
     if let Some(banner) = ao::limits::banner::read(text) {
-        assert!(!banner.words().contains('\n'));
+        assert!(!banner.scope.words().contains('\n'));
     }
 });

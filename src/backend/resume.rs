@@ -39,6 +39,12 @@ pub fn decide(
     }
 }
 
+/// Whether the text of an id file is one whole line with an id on it.
+pub fn is_whole(stored: &str) -> bool {
+    let id = stored.strip_suffix('\n').unwrap_or_default();
+    usable(stored) == Some(id) && !id.contains(char::REPLACEMENT_CHARACTER)
+}
+
 /// A stored id that a CLI could take for an option, or that a torn write left, is none.
 fn usable(stored: &str) -> Option<&str> {
     let id = stored.trim();

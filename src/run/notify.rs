@@ -37,10 +37,14 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    pub fn new(store: Store, now: Now) -> Self {
+    /// With what was wrong with the stored notices: the same may then be told once more.
+    pub fn new(store: Store, now: Now) -> (Self, Option<String>) {
         let (sender, told) = channel();
-        let notices = store::read(&store.notices(), now).value.unwrap_or_default();
-        Self { store, notices, again: Vec::new(), sender, told, under_way: 0, problem: None }
+        let loaded = store::read(&store.notices(), now);
+        let notices = loaded.value.unwrap_or_default();
+        let notifier =
+            Self { store, notices, again: Vec::new(), sender, told, under_way: 0, problem: None };
+        (notifier, loaded.problem)
     }
 
     /// Takes note of the reports of one step and tells what is to be told at once.

@@ -144,7 +144,8 @@ fn prepare_agent(agent: &Agent, with: &Circumstances<'_>) -> Result<Prepared, Pr
         // Written anew at each start.
         file::replace_volatile(&kickoff, text.as_bytes(), 0o600).map_err(PrepareError::Write)?;
     }
-    let plan = conversation(agent, &backend, elsewhere, with)?;
+    let mut notes = Vec::new();
+    let plan = conversation(agent, &backend, elsewhere, with, &mut notes)?;
     let guard = guard(agent, &backend, with)?;
     let mut installed = sensors::install(agent, &backend, with.store, with.ao, guard.as_ref())
         .map_err(PrepareError::Settings)?;
@@ -201,7 +202,7 @@ fn prepare_agent(agent: &Agent, with: &Circumstances<'_>) -> Result<Prepared, Pr
             environment: base_env,
             sensing,
         },
-        notes: launch.note.into_iter().chain(installed.note).collect(),
+        notes: notes.into_iter().chain(launch.note).chain(installed.note).collect(),
     })
 }
 
@@ -318,6 +319,7 @@ fn conversation(
     backend: &Backend,
     elsewhere: bool,
     with: &Circumstances<'_>,
+    notes: &mut Vec<String>,
 ) -> Result<ResumePlan, PrepareError> {
     let path = if elsewhere {
         // The conversation on the agent's own backend is taken up again afterwards.
@@ -325,7 +327,15 @@ fn conversation(
     } else {
         with.store.conversation_id(&agent.name)
     };
-    let stored = std::fs::read_to_string(&path).ok();
+    // What we wrote ends its line; anything else is what is left of it.
+    let stored = file::read(&path).unwrap_or_else(|_| Some(String::new()));
+    let sound = stored.as_ref().is_none_or(|text| resume::is_whole(text));
+    if !sound {
+        let at = file::set_aside(&path, with.now.wall).map_err(PrepareError::Write)?;
+        let (path, at) = (path.display(), at.display());
+        notes.push(format!("`{path}` names no conversation; it was set aside as `{at}`"));
+    }
+    let stored = stored.filter(|_| sound);
     let new_id = uuid::Uuid::new_v4().to_string();
     let plan = resume::decide(
         agent.resume && backend.supports_resume,

@@ -173,23 +173,24 @@ fn hand_over(
     }
 }
 
-/// The requests that wait for the watchdog, oldest first; each is removed as it is taken.
-pub fn take(folder: &Path, now: Now) -> Vec<Asked> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+/// The requests that wait for the watchdog, oldest first, each removed as it is taken; and what is
+/// wrong with those that cannot be read.
+pub fn take(folder: &Path, now: Now) -> (Vec<Asked>, Vec<String>) {
+    let mut problems = Vec::new();
+    let Ok(entries) = std::fs::read_dir(folder) else { return (Vec::new(), problems) };
     let mut found: Vec<(std::time::SystemTime, PathBuf)> = entries
         .flatten()
         .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "json"))
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .collect();
     found.sort();
-    found
-        .into_iter()
-        .filter_map(|(_, path)| {
-            let loaded: store::Loaded<Asked> = store::read(&path, now);
-            drop(file::remove(&path));
-            loaded.value
-        })
-        .collect()
+    let taken = found.into_iter().filter_map(|(_, path)| {
+        let loaded: store::Loaded<Asked> = store::read(&path, now);
+        drop(file::remove(&path));
+        problems.extend(loaded.problem);
+        loaded.value
+    });
+    (taken.collect(), problems)
 }
 
 /// Writes the answer for whoever waits.

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
+use super::store::Store;
 use super::units::Tag;
 use crate::base::name::UnitName;
 use crate::supervise::event::{Seen, Sighting};
-use crate::supervise::state::{Death, Fleet, Life};
+use crate::supervise::state::{Death, Fleet, Life, Unit};
 use crate::sys::process;
 use crate::sys::tmux::{PaneFacts, World};
 
@@ -15,6 +16,7 @@ use crate::sys::tmux::{PaneFacts, World};
 pub fn sightings(
     fleet: &Fleet,
     project: &str,
+    store: &Store,
     world: &World,
     programs: Option<&process::Snapshot>,
     wall: DateTime<Utc>,
@@ -42,7 +44,9 @@ pub fn sightings(
             ours.iter().find(|pane| Some(&pane.pane) == known).or_else(|| ours.first()).copied();
         let seen = match pane {
             None => Seen::Foreign,
-            Some(pane) if pane.dead => Seen::Dead { death: death(pane) },
+            Some(pane) if pane.dead => {
+                Seen::Dead { death: death(pane), of: attempt(store, unit, pane) }
+            }
             Some(pane) => Seen::Alive {
                 pane: pane.pane.clone(),
                 pid: pane.pid,
@@ -57,6 +61,22 @@ pub fn sightings(
         found.push(Sighting { unit: name.clone(), seen });
     }
     found
+}
+
+/// Which start the pane is of; asked only where nobody has heard yet what came of one.
+fn attempt(store: &Store, unit: &Unit, pane: &PaneFacts) -> Option<u64> {
+    match unit.life {
+        Life::Starting { .. } => {}
+        Life::NotStarted
+        | Life::Running { .. }
+        | Life::Stopping { .. }
+        | Life::Dead { .. }
+        | Life::Failed { .. }
+        | Life::Done { .. } => return None,
+    }
+    let tag = Tag::parse(&pane.tag)?;
+    let record = store.launch_peek(&unit.spec.session)?;
+    (record.start_id == tag.start_id).then_some(record.attempt)
 }
 
 fn is_ours(pane: &PaneFacts, project: &str, name: &UnitName) -> bool {

@@ -344,7 +344,8 @@ fn read_version<T: DeserializeOwned>(
     }
 }
 
-fn put_aside(path: &Path, why: &dyn std::fmt::Display, now: Now) -> String {
+/// Sets it aside and says so in words.
+pub(super) fn put_aside(path: &Path, why: &dyn std::fmt::Display, now: Now) -> String {
     let aside = match file::set_aside(path, now.wall) {
         Ok(aside) => format!("it was set aside as `{}`", aside.display()),
         Err(error) => format!("it could not be set aside: {error}"),

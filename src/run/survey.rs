@@ -142,6 +142,7 @@ fn look(project: &Project, fleet: &Fleet) -> Event {
             panes: sight::sightings(
                 fleet,
                 &units::project_id(&project.config),
+                &project.store,
                 &world,
                 None,
                 clock::now().wall,

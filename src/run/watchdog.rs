@@ -364,7 +364,11 @@ impl Loop {
 
     fn requests(&mut self) {
         let now = clock::now();
-        for asked in request::take(&self.project.store.requests(), now) {
+        let (taken, problems) = request::take(&self.project.store.requests(), now);
+        for problem in problems {
+            self.engine.log(What::Watchdog, &problem);
+        }
+        for asked in taken {
             // The newest wish is made against the newest config.
             self.reload();
             self.engine.look();

@@ -48,7 +48,7 @@ pub enum Action {
     Report(Report),
     /// Put down where the sequence stands. Answered by `Sequence` where its step says so.
     Sequence { step: Step },
-    /// Write down a copy of what was seen of branch and inboxes.
+    /// Write down copies of what was seen of branch and inboxes, and of what waits to be typed.
     SaveHandoff,
     /// The set of wanted units changed: write it down before anything else is done.
     SaveWanted,

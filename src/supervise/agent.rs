@@ -48,7 +48,14 @@ pub fn seen(unit: &mut Unit, seen: Option<&Seen>, ctx: Ctx<'_>, out: &mut Vec<Ac
             }
             false
         }
-        Some(Seen::Dead { death }) => gone(unit, death, ctx, out),
+        // It was started, and ended before anybody heard of that.
+        Some(Seen::Dead { death, of: Some(attempt) })
+            if *attempt == unit.attempt && matches!(unit.life, Life::Starting { .. }) =>
+        {
+            died(unit, death, ctx, out);
+            true
+        }
+        Some(Seen::Dead { death, of: _ }) => gone(unit, death, ctx, out),
         None => gone(unit, &Death::SessionGone, ctx, out),
         Some(Seen::Foreign) => {
             if !unit.foreign {

@@ -29,6 +29,7 @@ pub const STAGGER: Duration = Duration::from_millis(200);
 /// Changes the fleet by one event and answers what is to be done, in order.
 pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
     let mut out = Vec::new();
+    let kept = outbox::kept(&fleet.units);
     pacing::keep(fleet, now);
     match event {
         Event::Configured { units, wanted, settings } => {
@@ -113,6 +114,10 @@ pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
     pacing::gate(fleet, now, &mut out);
     sequence::note_starts(fleet);
     answer(fleet, &mut out);
+    if outbox::kept(&fleet.units) != kept && !out.contains(&Action::SaveHandoff) {
+        // Before anything is typed: what is in the copy was never begun.
+        out.insert(0, Action::SaveHandoff);
+    }
     out
 }
 
@@ -246,7 +251,8 @@ fn server_gone(fleet: &mut Fleet, evidence: &str, now: Now, out: &mut Vec<Action
     if fleet.server.take().is_some() && had {
         out.push(report(None, What::ServerGone, evidence, true));
     }
-    let death = Seen::Dead { death: Death::ServerGone { evidence: evidence.to_owned() } };
+    let death = Death::ServerGone { evidence: evidence.to_owned() };
+    let death = Seen::Dead { death, of: None };
     for unit in fleet.units.values_mut() {
         let seen = unit.is_running().then_some(&death);
         let was_starting = matches!(unit.life, Life::Starting { .. });
@@ -362,8 +368,14 @@ fn stopped(
         }
         StopOutcome::Failed { why } => {
             agent::note(unit, now, What::StopFailed, why, true, out);
-            // Nothing is proven: the next look tells whether it lives.
-            unit.life = Life::NotStarted;
+            // Nothing is proven: the next look tells whether it lives. A move of the sequence must
+            // not take it for one that is down; it is asked to stop again.
+            unit.life = match then {
+                Then::Hold => Life::Stopping { since: now.mono, then, cause },
+                Then::Rest | Then::Restart | Then::RestartAt { .. } | Then::Fail => {
+                    Life::NotStarted
+                }
+            };
             settle(owed, &name, &Outcome::Failed { why: why.clone() });
             out.push(Action::Look);
         }
@@ -475,7 +487,7 @@ fn due(fleet: &mut Fleet, now: Now, out: &mut Vec<Action>) {
     }
 }
 
-fn settle(owed: &mut [Owed], name: &UnitName, outcome: &Outcome) {
+pub(super) fn settle(owed: &mut [Owed], name: &UnitName, outcome: &Outcome) {
     for debt in owed {
         if let Some(slot @ None) = debt.outcomes.get_mut(name) {
             *slot = Some(outcome.clone());

@@ -81,6 +81,9 @@ pub enum Seen {
     },
     Dead {
         death: Death,
+        /// The start whose process it was, where that is known.
+        #[serde(default)]
+        of: Option<u64>,
     },
     /// The session's name is taken by one that is not ours.
     Foreign,

@@ -133,8 +133,12 @@ pub fn push(
     out: &mut Vec<Action>,
 ) -> Option<MessageId> {
     if let Some(key) = &draft.key {
+        // A ping leaves out what an older one lists that was being typed when it was made; should
+        // that have failed, both are needed.
         let replaced = |message: &Message| {
-            message.stage == Stage::Queued && message.draft.key.as_ref() == Some(key)
+            message.stage == Stage::Queued
+                && message.draft.key.as_ref() == Some(key)
+                && (draft.origin != Origin::Handoff || tells_all(&draft.text, &message.draft.text))
         };
         for gone in unit.outbox.extract_if(.., |message| replaced(message)) {
             let why = "a newer message about the same took its place".to_owned();
@@ -163,6 +167,29 @@ pub fn push(
         request,
     });
     Some(id)
+}
+
+/// Whether the newer ping lists everything that the older one lists, or counts it as earlier.
+fn tells_all(newer: &str, older: &str) -> bool {
+    let tells = |line: &str| newer.lines().any(|other| other == line);
+    // Where the first ones are only counted, the last one tells whether it goes on from there.
+    let counts = newer.contains(" earlier one") && older.lines().last().is_some_and(tells);
+    counts || older.lines().all(tells)
+}
+
+/// Whether it waits and could not come about again: a copy of such messages is kept.
+pub fn is_kept(message: &Message) -> bool {
+    message.stage == Stage::Queued
+        && match message.draft.origin {
+            Origin::Person | Origin::Handoff => true,
+            Origin::Wake | Origin::Probe | Origin::Nudge | Origin::Retry => false,
+        }
+}
+
+/// The numbers of all of them.
+pub fn kept(units: &BTreeMap<UnitName, Unit>) -> Vec<MessageId> {
+    let messages = units.values().flat_map(|unit| &unit.outbox);
+    messages.filter(|message| is_kept(message)).map(|message| message.id).collect()
 }
 
 /// Why nothing of this origin is typed now; `None` when it may be.
@@ -455,8 +482,7 @@ mod tests {
     #[test]
     fn a_newer_message_with_the_same_key_replaces_one_that_still_waits() {
         let (mut unit, mut newest) = (agent(PaneState::Working), MessageId(0));
-        let keyed =
-            |text: &str| Draft { key: Some("k".to_owned()), ..draft(text, Origin::Handoff) };
+        let keyed = |text: &str| Draft { key: Some("k".to_owned()), ..draft(text, Origin::Person) };
         said(&mut unit, &mut newest, keyed("old"));
         said(&mut unit, &mut newest, draft("other", Origin::Handoff));
         said(&mut unit, &mut newest, keyed("new"));
@@ -489,5 +515,24 @@ mod tests {
         assert_eq!(refused, None);
         let word = "not sent: a ping was dropped: 64 messages wait for it already; see `ao queue`";
         assert_eq!(texts(&out), [word]);
+    }
+
+    #[test]
+    fn a_newer_ping_takes_the_place_of_an_older_one_only_if_it_tells_as_much() {
+        let mut unit = agent(PaneState::Limited);
+        let mut newest = MessageId::default();
+        let mut ping = |unit: &mut Unit, text: &str| {
+            let key = Some("claims".to_owned());
+            let draft = Draft { key, ..draft(text, Origin::Handoff) };
+            push(unit, &mut newest, draft, None, now(1), &mut Vec::new());
+            unit.outbox.iter().map(|message| message.draft.text.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(ping(&mut unit, "new\n- a"), ["new\n- a"]);
+        assert_eq!(ping(&mut unit, "new\n- a\n- b"), ["new\n- a\n- b"]);
+        assert_eq!(ping(&mut unit, "new\n- c"), ["new\n- a\n- b", "new\n- c"]);
+        let all = ["new\n- a\n- b", "new\n- c\n- d"];
+        assert_eq!(ping(&mut unit, "new\n- c\n- d"), all);
+        let all = ["new\n- a\n- b", "new\n- 1 earlier one\n- d\n- e"];
+        assert_eq!(ping(&mut unit, "new\n- 1 earlier one\n- d\n- e"), all);
     }
 }

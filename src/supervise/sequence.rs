@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::action::{Action, Report, What};
 use super::agent;
+use super::decide::settle;
 use super::event::Outcome;
 use super::settings::SequenceSettings;
 use super::state::{Death, Fleet, Life, Pause, Then, Unit};
@@ -205,8 +206,11 @@ fn files(
 ) {
     let phases = &mut fleet.phases;
     let Some(current) = phases.current else {
-        // Nothing is remembered: the files are all there is.
-        let index = index.unwrap_or(0).min(settings.phases.len().saturating_sub(1));
+        // Nothing is remembered: the files are all there is, and what agents were started on.
+        let given = phases.given.values();
+        let given = given.filter_map(|id| settings.phases.iter().position(|known| known == id));
+        let index = index.or(given.max()).unwrap_or(0);
+        let index = index.min(settings.phases.len().saturating_sub(1));
         phases.current = Some(index);
         phases.id.clone_from(&settings.phases[index]);
         phases.finished = finished.cloned();
@@ -232,7 +236,7 @@ fn files(
             let cause = "its index was written by hand";
             begin(fleet, settings, phase(settings, index), cause, false, out);
         }
-        Some(index) if index == current && finished.is_some() == phases.finished.is_some() => {}
+        Some(index) if index == current && finished == phases.finished.as_ref() => {}
         Some(_) | None => out.push(Action::Sequence { step: restore(phases, current) }),
     }
 }
@@ -358,8 +362,10 @@ fn begin(
 ) {
     let earlier = fleet.phases.moving.take();
     let mut restart = earlier.map(|earlier| earlier.restart).unwrap_or_default();
+    // One that was put down and could not be ended still runs, but nobody wants it back.
+    let by_name = |unit: &Unit| is_active(unit) && !unit.spec.enabled;
     let members = fleet.units.iter().filter(|(name, unit)| {
-        settings.members.contains_key(*name) && ((unit.wanted && unit.listed) || is_active(unit))
+        settings.members.contains_key(*name) && ((unit.wanted && unit.listed) || by_name(unit))
     });
     restart.extend(members.map(|(name, _)| name.clone()));
     let what = match &to {
@@ -397,10 +403,16 @@ fn pause_members(fleet: &mut Fleet, settings: &SequenceSettings) {
 
 /// The next step of a move, and whatever does not fit the phase. Only with sight.
 pub fn due(fleet: &mut Fleet, now: Now, out: &mut Vec<Action>) {
-    let Some(settings) = fleet.settings.sequence.clone() else { return };
-    follow_up_due(fleet, &settings, now, out);
+    // Lent rather than copied: this runs with every event.
+    let Some(settings) = fleet.settings.sequence.take() else { return };
+    go_on(fleet, &settings, now, out);
+    fleet.settings.sequence = Some(settings);
+}
+
+fn go_on(fleet: &mut Fleet, settings: &SequenceSettings, now: Now, out: &mut Vec<Action>) {
+    follow_up_due(fleet, settings, now, out);
     if fleet.phases.moving.is_none() {
-        strays(fleet, &settings, now, out);
+        strays(fleet, settings, now, out);
         return;
     }
     let Fleet { units, phases, .. } = fleet;
@@ -472,7 +484,7 @@ fn strays(fleet: &mut Fleet, settings: &SequenceSettings, now: Now, out: &mut Ve
         ),
     };
     begin(fleet, settings, to, &cause, false, out);
-    due(fleet, now, out);
+    go_on(fleet, settings, now, out);
 }
 
 /// Remembers which phase each start gets.
@@ -525,6 +537,23 @@ fn written(fleet: &mut Fleet, settings: &SequenceSettings, now: Now, out: &mut V
                 unit.fresh_next |= down;
                 if down && meant && !unit.foreign {
                     agent::start(unit, &cause, now, out);
+                } else {
+                    // Whoever asked for the move is not left waiting for it.
+                    let why = match &unit.life {
+                        Life::Failed { why, .. } => why.clone(),
+                        Life::NotStarted
+                        | Life::Starting { .. }
+                        | Life::Running { .. }
+                        | Life::Stopping { .. }
+                        | Life::Dead { .. }
+                        | Life::Done { .. } => format!(
+                            "a session named `{}` exists that ao did not start",
+                            unit.spec.session
+                        ),
+                    };
+                    if unit.foreign || matches!(unit.life, Life::Failed { .. }) {
+                        settle(&mut fleet.owed, name, &Outcome::Failed { why });
+                    }
                 }
             }
             say(&format!("{} of {}, `{id}`", index + 1, settings.phases.len()), false, out);
@@ -536,6 +565,10 @@ fn written(fleet: &mut Fleet, settings: &SequenceSettings, now: Now, out: &mut V
             fleet.phases.id.clone_from(&settings.phases[last]);
             fleet.phases.finished = Some(finished);
             pause_members(fleet, settings);
+            for name in settings.members.keys() {
+                // Asked for while the last phase ended.
+                settle(&mut fleet.owed, name, &Outcome::Finished);
+            }
             say("the sequence is complete; a phase added to the config resumes it", false, out);
             if settings.on_complete.is_some() && !again {
                 fleet.phases.follow_up = FollowUp::Asked;

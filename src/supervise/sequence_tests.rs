@@ -42,6 +42,7 @@ struct Played {
     trigger: bool,
     taken: bool,
     disk_full: bool,
+    stops_fail: bool,
     /// Every start in order: who, on what, in a fresh conversation.
     starts: Vec<(String, String, bool)>,
     answers: BTreeMap<String, BTreeMap<UnitName, Outcome>>,
@@ -72,6 +73,7 @@ impl Played {
             trigger: false,
             taken: false,
             disk_full: false,
+            stops_fail: false,
             starts: Vec::new(),
             answers: BTreeMap::new(),
             reports: Vec::new(),
@@ -193,6 +195,10 @@ impl Played {
                 let outcome = StartOutcome::Opened { pane: PaneId(format!("%{pid}")), pid };
                 Some(Event::Started { unit, attempt, outcome })
             }
+            Action::Stop { unit, attempt, .. } if self.stops_fail => {
+                let outcome = StopOutcome::Failed { why: "tmux did not answer".to_owned() };
+                Some(Event::Stopped { unit, attempt, outcome })
+            }
             Action::Stop { unit, attempt, .. } => {
                 self.running.remove(&unit);
                 let outcome = StopOutcome::Gone { cut: false };
@@ -290,6 +296,47 @@ impl Played {
             .map(|(_, on, fresh)| format!("{on}{}", if *fresh { " fresh" } else { "" }))
             .collect()
     }
+}
+
+#[test]
+fn a_move_waits_for_whom_it_cannot_stop_and_asks_again() {
+    let mut played = Played::new(&["p1", "p2"]);
+    played.up();
+    played.stops_fail = true;
+    played.says_done("p1");
+    played.settle();
+    assert_eq!(played.on(), ["adversary p1", "builder p1"]);
+    assert_eq!(played.fleet.phases.current, Some(0));
+    played.stops_fail = false;
+    played.settle();
+    assert_eq!(played.on(), ["adversary p2", "builder p2"]);
+}
+
+#[test]
+fn one_that_was_put_down_but_could_not_be_stopped_is_not_started_on_the_next_phase() {
+    let mut played = Played::new(&["p1", "p2"]);
+    played.up();
+    played.stops_fail = true;
+    played.ask("d", Request::Down { units: BTreeSet::from([name("builder")]) });
+    played.settle();
+    assert_eq!(played.on(), ["adversary p1", "builder p1"]);
+    played.stops_fail = false;
+    played.says_done("p1");
+    played.settle();
+    assert_eq!(played.on(), ["adversary p2"]);
+}
+
+#[test]
+fn who_asks_for_an_agent_while_the_last_phase_ends_hears_that_it_is_finished() {
+    let mut played = Played::new(&["p1"]);
+    played.up();
+    played.stops_fail = true;
+    played.says_done("p1");
+    let units = BTreeSet::from([name("builder")]);
+    played.ask("u", Request::Up { units, by_name: true });
+    played.stops_fail = false;
+    played.settle();
+    assert_eq!(played.answers["u"][&name("builder")], Outcome::Finished);
 }
 
 #[test]

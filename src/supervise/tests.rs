@@ -82,7 +82,25 @@ fn runs<'a>(unit: &'a str, pid: u32, program: &str) -> (&'a str, Seen) {
 }
 
 fn exited(unit: &str, status: i32) -> (&str, Seen) {
-    (unit, Seen::Dead { death: Death::Exited { status } })
+    (unit, Seen::Dead { death: Death::Exited { status }, of: None })
+}
+
+#[test]
+fn a_start_that_ended_before_anybody_heard_of_it_is_not_taken_for_lost() {
+    let mut fleet = Fleet::default();
+    decide(&mut fleet, &configured(&[spec("a")], &[]), now(0));
+    decide(&mut fleet, &looked(Vec::new()), now(0));
+    decide(&mut fleet, &up("r", &["a"]), now(1));
+    let attempt = fleet.units[&name("a")].attempt;
+    let death = Death::Exited { status: 78 };
+    let of = |of| vec![("a", Seen::Dead { death: death.clone(), of })];
+    decide(&mut fleet, &looked(of(Some(attempt - 1))), now(2));
+    assert!(
+        matches!(fleet.units[&name("a")].life, Life::Starting { .. }),
+        "what an older one left"
+    );
+    decide(&mut fleet, &looked(of(Some(attempt))), now(3));
+    assert!(matches!(fleet.units[&name("a")].life, Life::Failed { .. }));
 }
 
 fn looked(panes: Vec<(&str, Seen)>) -> Event {

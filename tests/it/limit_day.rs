@@ -210,7 +210,7 @@ impl Day {
         let panes = self.agents.iter().map(|(unit, agent)| {
             let pane = PaneId(format!("%{}", agent.pid));
             let seen = if agent.dead {
-                Seen::Dead { death: Death::Exited { status: 1 } }
+                Seen::Dead { death: Death::Exited { status: 1 }, of: None }
             } else {
                 let busy = if agent.state == PaneState::Working { 500 } else { 0 };
                 let awake = u64::try_from(self.second - self.slept).expect("positive");

@@ -32,6 +32,7 @@ mod screens_composed;
 mod serving;
 mod shell_templates;
 mod sim;
+mod state_damage;
 mod state_files;
 mod support;
 mod tmux;

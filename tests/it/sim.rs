@@ -1,10 +1,12 @@
 //! Days of supervision against a world that misbehaves: one seed, virtual time, rules after every event.
 //!
-//! `AO_SIM_SEEDS` and `AO_SIM_DAYS` raise the effort. A failing seed is printed with its last events.
+//! `AO_SIM_SEEDS` and `AO_SIM_DAYS` raise the effort. A failing seed is printed with its last events,
+//! `AO_SIM_STORY` of them.
 //! Surprise: the wanted set is written before the fleet is stored, and the fleet before any other
 //! action is carried out; a supervisor killed between any two of these goes on without harm.
 
 mod faults;
+mod loops;
 mod world;
 
 use std::cmp::Reverse;
@@ -17,13 +19,13 @@ use ao::limits::window::{Phase, VERDICT};
 use ao::screen::PaneState;
 use ao::supervise::action::Action;
 use ao::supervise::decide::decide;
-use ao::supervise::event::{Event, Request, RequestId};
-use ao::supervise::outbox::{MessageId, Origin, Stage, Typed};
-use ao::supervise::settings::Settings;
+use ao::supervise::event::{Event, Request, RequestId, StartOutcome};
+use ao::supervise::outbox::{Message, MessageId, Origin, Stage, Typed};
 use ao::supervise::state::{Care, Fleet, Habits, Life, Sight, Then, Unit, UnitKind, UnitSpec};
 use ao::supervise::{invariant, wake};
 
 use chrono::{DateTime, Utc};
+use loops::{Loops, REPORTER, SIGNAL_EVERY};
 use world::{Random, Session, World};
 
 const MINUTE: u64 = 60_000;
@@ -42,6 +44,9 @@ const FATAL_LOOKS: u32 = 5;
 enum Happening {
     Fault,
     LookNow(u64),
+    /// Files and branch are read: now and then, or since something changed.
+    Signal(u64),
+    SignalNow(u64),
     StaleLook(Event),
     /// An action takes effect now; the number is the supervisor's incarnation.
     Perform(u64, Action),
@@ -77,6 +82,7 @@ type Memory = (BTreeMap<UnitName, Vec<u64>>, BTreeSet<UnitName>);
 
 struct Sim {
     world: World,
+    loops: Loops,
     fleet: Fleet,
     heap: BinaryHeap<Reverse<(u64, u64)>>,
     happenings: BTreeMap<u64, Happening>,
@@ -106,6 +112,7 @@ struct Sim {
     probed: BTreeSet<(UnitName, Option<DateTime<Utc>>)>,
     restarts: BTreeMap<UnitName, Vec<u64>>,
     told: VecDeque<(u64, Line)>,
+    story_lines: usize,
     events: u64,
     actions: u64,
     trace: u64,
@@ -114,6 +121,19 @@ struct Sim {
 
 fn specs(random: &mut Random) -> Vec<UnitSpec> {
     let name = |index: u64| UnitName::new(&format!("unit{index}")).expect("plain");
+    // Runs once after the last phase; nobody heals it and nobody asks for it.
+    let reporter = UnitSpec {
+        name: loops::reporter(),
+        session: SessionName::new("p-reporter").expect("plain"),
+        kind: UnitKind::Task,
+        care: Care::None,
+        enabled: false,
+        process_names: Vec::new(),
+        max_restarts: 5,
+        stall_idle: Duration::from_secs(600),
+        launch_digest: 1,
+        habits: Habits { account: "account2".to_owned(), ..Habits::default() },
+    };
     (0..8)
         .map(|index| UnitSpec {
             name: name(index),
@@ -124,17 +144,18 @@ fn specs(random: &mut Random) -> Vec<UnitSpec> {
                 _ => UnitKind::Agent,
             },
             care: match random.within(0, 12) {
-                0 => Care::None,
+                0 if index > 1 => Care::None,
                 1..=5 => Care::HealStall,
                 _ => Care::Heal,
             },
-            enabled: !random.one_in(12),
+            enabled: !random.one_in(12) || index < 2,
             process_names: if random.one_in(4) { Vec::new() } else { vec!["agent".to_owned()] },
             max_restarts: u32::try_from(random.within(2, 11)).expect("small"),
             stall_idle: Duration::from_secs(600),
             launch_digest: 1,
             habits: Habits { account: format!("account{}", index % 2), ..Habits::default() },
         })
+        .chain([reporter])
         .collect()
 }
 
@@ -143,6 +164,7 @@ impl Sim {
         let mut random = Random(seed ^ 0x5eed);
         let mut sim = Self {
             world: World::new(seed, specs(&mut random)),
+            loops: Loops::new(),
             fleet: Fleet::default(),
             heap: BinaryHeap::new(),
             happenings: BTreeMap::new(),
@@ -165,21 +187,24 @@ impl Sim {
             probed: BTreeSet::new(),
             restarts: BTreeMap::new(),
             told: VecDeque::new(),
+            story_lines: usize::try_from(effort("AO_SIM_STORY", 40)).expect("small"),
             events: 0,
             actions: 0,
             trace: 0,
             seed,
         };
         sim.configure();
+        sim.signal();
         sim.look();
-        let units = sim.world.specs.iter().map(|spec| spec.name.clone()).collect();
+        let units = sim.world.people().collect();
         sim.ask(Request::Up { units, by_name: false });
         sim.push(sim.world.mono + 5 * MINUTE, Happening::Fault);
+        sim.push(sim.world.mono + SIGNAL_EVERY, Happening::Signal(sim.epoch));
         sim
     }
 
     fn log(&mut self, line: Line) {
-        if self.told.len() == 40 {
+        if self.told.len() == self.story_lines {
             self.told.pop_front();
         }
         self.told.push_back((self.world.mono, line));
@@ -221,7 +246,8 @@ impl Sim {
     fn configure(&mut self) {
         let units = self.world.specs.clone();
         let wanted = self.world.wanted_file.clone();
-        self.deliver(Event::Configured { units, wanted, settings: Settings::default() });
+        let settings = self.loops.settings();
+        self.deliver(Event::Configured { units, wanted, settings });
     }
 
     fn look(&mut self) {
@@ -271,14 +297,21 @@ impl Sim {
     /// The core hears of one event; its rules are checked; what it asks for gets under way.
     fn deliver(&mut self, event: Event) {
         self.events += 1;
-        self.ensure(self.events < 200_000, || "it goes in circles".to_owned());
+        let most = 200_000 + self.world.mono / 4_000;
+        self.ensure(self.events < most, || "it goes in circles".to_owned());
         let dies = self.kill_next_in == Some(0);
         let kept = dies.then(|| (self.fleet.clone(), (self.restarts.clone(), self.down.clone())));
         let outdated = self.outdated(&event);
+        let fate = self.at_stake(&event);
         let before = self.before();
         let now = self.now();
         let actions = decide(&mut self.fleet, &event, now);
         self.count(&actions);
+        if let (Some(message), Event::Typed { unit, outcome, .. }) = (fate, &event)
+            && !self.fleet.units[unit].outbox.iter().any(|other| other.id == message.id)
+        {
+            self.given_up(&message, outcome);
+        }
         if let Some(unit) = outdated {
             let same = self.fleet.units.get(&unit.spec.name) == Some(&unit);
             self.log(Line::Words(format!("{event:?}")));
@@ -296,12 +329,26 @@ impl Sim {
         self.log(Line::Heard(Box::new(event), actions.clone()));
         if let Some((fleet, memory)) = kept {
             self.kill_next_in = None;
-            self.killed(fleet, memory, actions.contains(&Action::SaveWanted));
+            self.killed(fleet, memory, &actions);
             return;
         }
         self.kill_next_in = self.kill_next_in.map(|left| left - 1);
         self.act(actions);
         self.unplanned = Some((tick, looks));
+    }
+
+    /// The message that the event tells the fate of.
+    fn at_stake(&self, event: &Event) -> Option<Message> {
+        let Event::Typed { unit, message, .. } = event else { return None };
+        let outbox = &self.fleet.units.get(unit)?.outbox;
+        outbox.iter().find(|waiting| waiting.id == *message).cloned()
+    }
+
+    /// Its session was opened, but nobody heard of it.
+    fn lose_start(&mut self, unit: &UnitName, attempt: u64) {
+        if let StartOutcome::Opened { pid, .. } = self.world.start(unit) {
+            self.opened(unit, attempt, pid);
+        }
     }
 
     /// The unit as it is, if the event speaks of an attempt that is over.
@@ -373,13 +420,21 @@ impl Sim {
 
     fn act(&mut self, actions: Vec<Action>) {
         for action in actions {
+            if let Action::Start { unit, attempt, .. } = &action
+                && Self::is_member(unit)
+            {
+                let phase = self.fleet.phases.id.clone();
+                self.loops.decided.insert((unit.clone(), *attempt), phase);
+            }
             match &action {
                 Action::Start { unit, .. }
                 | Action::Stop { unit, .. }
                 | Action::ReadWake { unit }
                 | Action::Type { unit, .. } => {
                     let random = &mut self.world.random;
-                    let lasts = if random.one_in(60) { 40_000 } else { random.within(50, 4_000) };
+                    let at_once = Self::is_member(unit) || unit.as_str() == REPORTER;
+                    let slow = random.one_in(60) && !at_once;
+                    let lasts = if slow { 40_000 } else { random.within(50, 4_000) };
                     let from = self.busy_until.get(unit).copied().unwrap_or(0);
                     let at = from.max(self.world.mono) + lasts;
                     self.busy_until.insert(unit.clone(), at);
@@ -388,10 +443,8 @@ impl Sim {
                 Action::Look => {
                     self.push(self.world.mono + 10, Happening::LookNow(self.epoch));
                 }
-                Action::Report(_)
-                | Action::Sequence { .. }
-                | Action::SaveHandoff
-                | Action::SaveLimit { .. } => {}
+                Action::Sequence { step } => self.put_down(step),
+                Action::Report(_) | Action::SaveHandoff | Action::SaveLimit { .. } => {}
                 Action::SaveWanted => self.save_wanted(),
                 Action::Answer { id, .. } => {
                     let asked = self.pending.remove(id);
@@ -437,19 +490,28 @@ impl Sim {
     }
 
     /// The supervisor is killed before it acted; another takes over from what was stored.
-    fn killed(&mut self, before: Fleet, memory: Memory, saves: bool) {
+    fn killed(&mut self, before: Fleet, memory: Memory, actions: &[Action]) {
+        let saves = actions.contains(&Action::SaveWanted);
         self.log(Line::Words("the supervisor is killed".to_owned()));
         self.world.nothing_known();
         if saves {
             self.save_wanted();
         }
         // A request may be lost with the connection it came by; nobody is left to be told.
-        if self.world.random.one_in(2) {
+        let got = self.world.random.within(0, 4);
+        if got < 2 {
             self.fleet = before;
             let (restarts, down) = memory;
             self.restarts = restarts;
             if !saves {
                 self.down = down;
+            }
+        } else if got == 2 {
+            // It got as far as the files.
+            for action in actions {
+                if let Action::Sequence { step } = action {
+                    self.put_down(step);
+                }
             }
         }
         let text = serde_json::to_string(&self.fleet).expect("plain data");
@@ -463,11 +525,11 @@ impl Sim {
         let mut first = BTreeSet::new();
         let waiting: Vec<Happening> = self.happenings.values().cloned().collect();
         for happening in waiting {
-            if let Happening::Perform(_, Action::Start { unit, .. }) = &happening
+            if let Happening::Perform(_, Action::Start { unit, attempt, .. }) = &happening
                 && first.insert(unit.clone())
                 && self.world.random.one_in(2)
             {
-                let _outcome_lost = self.world.start(unit);
+                self.lose_start(unit, *attempt);
             }
             if let Happening::Perform(_, Action::Stop { unit, .. }) = &happening
                 && first.insert(unit.clone())
@@ -478,11 +540,16 @@ impl Sim {
         }
         self.recover_messages();
         self.busy_until.clear();
+        self.push(self.world.mono + MINUTE, Happening::Signal(self.epoch));
         self.tick_at = u64::MAX;
         self.look_at = u64::MAX;
         self.misled_until = self.world.mono + 2 * MINUTE;
         self.configure();
+        self.read_files();
         self.look();
+        if self.world.random.one_in(2) {
+            self.signal();
+        }
     }
 
     fn check(&mut self, before: &BTreeMap<UnitName, Before>, event: &Event, actions: &[Action]) {
@@ -490,6 +557,7 @@ impl Sim {
         self.ensure(broken.is_empty(), || broken.join("; "));
         self.ensure(actions.len() <= 6 * self.fleet.units.len() + 6, || "too much at once".into());
         let asked = self.note_request(event);
+        let sequence = matches!(event, Event::Sequence { .. });
         for action in actions {
             if let Action::Start { unit, .. }
             | Action::Stop { unit, .. }
@@ -498,8 +566,16 @@ impl Sim {
                 let alike = self.world.neighbours.contains(unit.as_str());
                 self.ensure(!alike, || format!("{unit} only looks like one of ours"));
             }
+            if let Action::Report(report) = action
+                && report.why.contains("was dropped")
+            {
+                self.dropped();
+            }
             match action {
-                Action::Start { unit, .. } => self.check_start(unit, before, &asked),
+                Action::Start { unit, .. } => {
+                    let moved = sequence && (Self::is_member(unit) || unit.as_str() == REPORTER);
+                    self.check_start(unit, before, moved || asked.contains(unit));
+                }
                 Action::Type { unit, message, .. } => self.check_type(unit, *message, before),
                 Action::Stop { unit, .. } => self.check_stop(unit, before, &asked),
                 Action::SaveLimit { .. }
@@ -531,23 +607,25 @@ impl Sim {
                 }
                 units.clone()
             }
-            Request::Send { .. } | Request::Phase { .. } => BTreeSet::new(),
+            Request::Phase { .. } => {
+                for unit in [loops::builder(), loops::adversary()] {
+                    self.restarts.remove(&unit);
+                }
+                BTreeSet::new()
+            }
+            Request::Send { .. } => BTreeSet::new(),
         }
     }
 
-    fn check_start(
-        &mut self,
-        name: &UnitName,
-        before: &BTreeMap<UnitName, Before>,
-        asked: &BTreeSet<UnitName>,
-    ) {
+    fn check_start(&mut self, name: &UnitName, before: &BTreeMap<UnitName, Before>, asked: bool) {
         let unit = &self.fleet.units[name];
         let foreign = unit.foreign || self.world.known_foreign(name);
         self.ensure(!foreign, || format!("{name} is started though its name is taken"));
         self.ensure(!self.down.contains(name), || format!("{name} is started after `down`"));
         let second = self.world.lives(name) && self.world.is_known(name);
         self.ensure(!second, || format!("{name} is started a second time"));
-        let person = asked.contains(name) || before.get(name).is_some_and(|unit| unit.asked);
+        let again = name.as_str() == REPORTER;
+        let person = asked || again || before.get(name).is_some_and(|unit| unit.asked);
         if person {
             return;
         }
@@ -585,7 +663,10 @@ impl Sim {
         }
         let foreign = (unit.foreign || self.world.known_foreign(name)) && !unit.starting;
         self.ensure(!foreign, || format!("{name} is stopped though it is not ours"));
-        if asked.contains(name) {
+        // A move to another phase stops whoever works on it, on clear sight.
+        let moved = Self::is_member(name)
+            && (self.fleet.phases.moving.is_some() || self.fleet.phases.finished.is_some());
+        if asked.contains(name) || moved {
             return;
         }
         self.ensure(unit.healed, || format!("{name} is stopped though it is not in our care"));
@@ -680,6 +761,17 @@ impl Sim {
                     self.look();
                 }
             }
+            Happening::Signal(epoch) => {
+                if epoch == self.epoch {
+                    self.push(self.world.mono + SIGNAL_EVERY, Happening::Signal(epoch));
+                    self.signal();
+                }
+            }
+            Happening::SignalNow(epoch) => {
+                if epoch == self.epoch {
+                    self.signal();
+                }
+            }
             Happening::StaleLook(event) => {
                 self.misled_until = self.world.mono + 2 * MINUTE;
                 self.deliver(event);
@@ -694,7 +786,9 @@ impl Sim {
             }
             Happening::Crash(unit, pid) => {
                 if self.world.process(&unit).is_some_and(|process| process.pid == pid) {
-                    self.end(&unit, Some(ao::supervise::state::Death::Exited { status: 1 }));
+                    // The last task ends well.
+                    let status = i32::from(unit.as_str() != REPORTER);
+                    self.end(&unit, Some(ao::supervise::state::Death::Exited { status }));
                     self.push(self.world.mono + 20, Happening::LookNow(self.epoch));
                 }
             }
@@ -723,6 +817,9 @@ impl Sim {
                     let at = self.world.mono + self.world.random.within(500, 20_000);
                     self.push(at, Happening::Crash(unit.clone(), pid));
                 }
+                if let StartOutcome::Opened { pid, .. } = outcome {
+                    self.opened(&unit, attempt, pid);
+                }
                 if self.fleet.units.get(&unit).is_some_and(|known| known.attempt != attempt) {
                     // So slow that it was given up: the next attempt finds its session.
                     self.misled_until = self.world.mono + MINUTE;
@@ -733,12 +830,13 @@ impl Sim {
                 let outcome = self.world.stop(&unit);
                 self.tell(Event::Stopped { unit, attempt, outcome });
             }
-            Action::Type { unit, message, past_banner, .. } => {
+            Action::Type { unit, message, past_banner, text, .. } => {
                 let twice = self.typed.get(&message).cloned();
                 self.ensure(twice.is_none(), || format!("message {} is typed twice", message.0));
                 let outcome = self.world.type_to(&unit, past_banner);
                 if !matches!(outcome, Typed::Held { .. } | Typed::NotDelivered { .. }) {
                     self.typed.insert(message, outcome.clone());
+                    self.reached(&unit, &text);
                     if let Some(window) = self.probes.get(&message).cloned() {
                         let first = self.probed.insert(window.clone());
                         self.ensure(first, || format!("{unit}: two probes of one window"));
@@ -784,7 +882,9 @@ impl Sim {
                 process.limit = None;
             }
         }
+        self.loops.calm();
         self.configure();
+        self.signal();
         self.look();
         // Who is down for his limit would come back at its end only.
         let limited: BTreeSet<UnitName> = self
@@ -802,6 +902,7 @@ impl Sim {
         self.ensure(owed.is_none() && self.fleet.owed.is_empty(), || {
             format!("never answered: {:?} {:?}", self.pending, self.fleet.owed)
         });
+        self.check_loop();
         for (name, unit) in &self.fleet.units {
             let ended = matches!(unit.life, Life::Failed { .. } | Life::Done { .. });
             // One whose start failed is started again at the end of its limit.

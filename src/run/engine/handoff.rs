@@ -246,25 +246,38 @@ impl Engine {
         self.feed(Event::Sequence { heard });
     }
 
-    /// What was seen, from its copy, where nothing else remembers it.
-    pub(super) fn recover_handoff(&mut self) {
+    /// What was seen, from its copy, where nothing else remembers it; a damaged copy is written again.
+    pub(super) fn recover_handoff(&mut self, forgotten: bool) {
         let loaded: store::Loaded<Copy> = store::read(&self.handoff_file(), clock::now());
-        match loaded.value {
-            Some(copy) => self.fleet.handoff.seen = copy.seen,
-            None => {
-                if let Some(problem) = loaded.problem {
-                    let why = format!("{problem}; the first look at the branch only records");
-                    self.report(None, What::Handoff, &why, true);
-                }
+        if let Some(problem) = loaded.problem {
+            let lost = if forgotten {
+                "the first look at the branch only records"
+            } else {
+                "it was a copy, and is written again"
+            };
+            self.report(None, What::Handoff, &format!("{problem}; {lost}"), true);
+            if !forgotten && self.dry.is_none() {
+                self.save_handoff();
             }
+        }
+        if let Some(copy) = loaded.value.filter(|_| forgotten) {
+            self.fleet.handoff.seen = copy.seen;
         }
     }
 
-    pub(super) fn save_handoff(&self) {
+    fn save_handoff(&self) {
         let copy = Copy { version: 1, seen: self.fleet.handoff.seen.clone() };
         if let Err(error) = store::replace(&self.handoff_file(), &copy) {
             tracing::error!(error = %crate::base::chain::text(&error), "cannot save the handoff");
         }
+    }
+
+    /// Copies of what was seen and of what waits to be typed.
+    pub(super) fn save_copies(&self) {
+        if self.fleet.settings.handoff.is_some() {
+            self.save_handoff();
+        }
+        self.save_queue();
     }
 
     fn handoff_file(&self) -> PathBuf {

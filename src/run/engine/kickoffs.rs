@@ -26,7 +26,6 @@ pub(super) struct Typed {
 impl Engine {
     /// Types the first prompts that are due, beside the loop.
     pub fn type_kickoffs(&mut self) {
-        let now = clock::now();
         let due: Vec<(UnitName, u64)> = self
             .fleet
             .units
@@ -37,7 +36,7 @@ impl Engine {
             .collect();
         for (unit, attempt) in due {
             let Some(agent) = self.agent_in_force(&unit) else { continue };
-            let Some(record) = self.store.launch(&agent.session, now).value else { continue };
+            let Some(record) = self.launch(&agent.session) else { continue };
             match record.prompt {
                 TypedPrompt::None | TypedPrompt::Delivered | TypedPrompt::Unknown => {}
                 TypedPrompt::Typing => {
@@ -79,8 +78,8 @@ impl Engine {
         });
     }
 
-    pub(super) fn set_prompt(&self, session: &SessionName, prompt: TypedPrompt) {
-        if let Some(mut record) = self.store.launch(session, clock::now()).value {
+    pub(super) fn set_prompt(&mut self, session: &SessionName, prompt: TypedPrompt) {
+        if let Some(mut record) = self.launch(session) {
             record.prompt = prompt;
             if let Err(error) = self.store.save_launch(session, &record) {
                 tracing::error!(%error, "cannot record a typed prompt");

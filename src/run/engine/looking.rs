@@ -64,7 +64,8 @@ impl Engine {
                 let snapshot = judged.then(process::snapshot);
                 let panes = {
                     let wall = clock::now().wall;
-                    sight::sightings(&self.fleet, &self.project, &world, snapshot.as_ref(), wall)
+                    let (fleet, store) = (&self.fleet, &self.store);
+                    sight::sightings(fleet, &self.project, store, &world, snapshot.as_ref(), wall)
                 };
                 let server = ServerId { pid: world.server.pid, started: world.server.started };
                 self.world = Some(world);

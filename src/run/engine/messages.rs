@@ -55,7 +55,7 @@ impl Engine {
         let Some(agent) = self.agent_in_force(&typing.unit) else {
             return held("it is not in the config any more");
         };
-        let record = self.store.launch(&agent.session, clock::now()).value;
+        let record = self.launch(&agent.session);
         let first_prompt = record.is_some_and(|record| match record.prompt {
             TypedPrompt::Pending | TypedPrompt::Typing => true,
             TypedPrompt::None | TypedPrompt::Delivered | TypedPrompt::Unknown => false,
@@ -125,6 +125,12 @@ impl Engine {
             self.feed(Event::Typed { unit, message, outcome });
         }
     }
+}
+
+/// The message that was typed into this session last, or begun to be.
+pub(super) fn witnessed(store: &Store, session: &SessionName) -> Option<MessageId> {
+    let text = file::read(&witness_path(store, session)).ok().flatten()?;
+    serde_json::from_str::<Witness>(&text).ok().map(|witness| witness.message)
 }
 
 fn witness_path(store: &Store, session: &SessionName) -> std::path::PathBuf {

@@ -11,6 +11,7 @@ mod limits;
 mod logs;
 mod looking;
 mod messages;
+mod queue;
 mod sensors;
 mod sequence;
 mod starting;
@@ -133,6 +134,7 @@ impl Engine {
         let wanted = store.wanted(now);
         let (outcomes, pending) = std::sync::mpsc::channel();
         let (typed, typed_pending) = std::sync::mpsc::channel();
+        let (notifier, notices_problem) = Notifier::new(notify_store, now);
         let mut engine = Self {
             project: units::project_id(&parts.project.config),
             config: parts.project.config.clone(),
@@ -142,7 +144,7 @@ impl Engine {
             answers: Vec::new(),
             tmux: parts.tmux,
             journal,
-            notifier: Notifier::new(notify_store, now),
+            notifier,
             recorder,
             kickoffs: BTreeSet::new(),
             typed,
@@ -167,7 +169,8 @@ impl Engine {
             tmux_answered: false,
             dry: parts.dry_run.then(DryRun::default),
         };
-        let problems = [loaded.problem, wanted.problem, engine.handle.problem.take()];
+        let own = engine.handle.problem.take();
+        let problems = [loaded.problem, wanted.problem, own, notices_problem];
         for problem in problems.into_iter().flatten() {
             engine.report(None, What::Watchdog, &problem, true);
         }
@@ -183,8 +186,9 @@ impl Engine {
         });
         if forgotten {
             engine.recover_phases();
-            engine.recover_handoff();
         }
+        engine.recover_queue(forgotten);
+        engine.recover_handoff(forgotten);
         engine.configure(wanted);
         engine.recall_limits();
         engine.read_sequence_files();
@@ -366,7 +370,7 @@ impl Engine {
                 Action::ReadWake { unit } => events.push(self.read_wake(unit)),
                 Action::Look => look = true,
                 Action::Sequence { step } => events.extend(self.put_down(&step)),
-                Action::SaveHandoff => self.save_handoff(),
+                Action::SaveHandoff => self.save_copies(),
                 Action::Report(_) => {}
                 Action::SaveWanted => {
                     let wanted = self.wanted();

@@ -69,11 +69,10 @@ impl Engine {
             .collect()
     }
 
-    fn hearing(&mut self, name: &UnitName, attempt: u64, now: Now) -> Option<&mut Hearing> {
+    fn hearing(&mut self, name: &UnitName, attempt: u64) -> Option<&mut Hearing> {
         if self.hearings.get(name).is_none_or(|hearing| hearing.attempt != attempt) {
             let session = self.config.agent(name.as_str())?.session.clone();
-            let record = self.store.launch(&session, now).value;
-            let record = record.filter(|record| record.attempt == attempt)?;
+            let record = self.launch(&session).filter(|record| record.attempt == attempt)?;
             let sensing = record.sensing;
             let hearing = Hearing {
                 attempt,
@@ -98,7 +97,7 @@ impl Engine {
     pub fn hear(&mut self) {
         let now = clock::now();
         for (name, attempt, _) in self.running_agents() {
-            let Some(hearing) = self.hearing(&name, attempt, now) else { continue };
+            let Some(hearing) = self.hearing(&name, attempt) else { continue };
             let text = match hearing.spool.look() {
                 Ok(text) => text,
                 Err(error) => {
@@ -119,7 +118,7 @@ impl Engine {
     /// Takes in a screen that was just captured; what it means is told with the rest.
     pub(super) fn saw(&mut self, name: &UnitName, attempt: u64, reading: Reading) {
         let now = clock::now();
-        match self.hearing(name, attempt, now) {
+        match self.hearing(name, attempt) {
             Some(hearing) => hearing.screen = Some((reading, now.mono)),
             None => self.feed(Event::Read { unit: name.clone(), attempt, reading }),
         }
@@ -131,7 +130,7 @@ impl Engine {
         let now = clock::now();
         let mut processes = None;
         for (name, attempt, pid) in self.running_agents() {
-            let Some(hearing) = self.hearing(&name, attempt, now) else { continue };
+            let Some(hearing) = self.hearing(&name, attempt) else { continue };
             if let Some((_, at)) = &mut hearing.screen
                 && !missed.contains(&name)
             {

@@ -76,13 +76,22 @@ impl Engine {
     pub(super) fn start(&mut self, opening: &Opening, now: Now) -> Result<PaneId, StartOutcome> {
         let Opening { unit, attempt, fresh, fallback } = opening;
         let refused = |why: String| StartOutcome::Refused { why };
-        let fresh = *fresh || self.resume_was_refused(unit, now);
+        let fresh = *fresh || self.resume_was_refused(unit);
         let Some(member) = units::member(&self.config, unit) else {
             return Err(refused("it is not in the config any more".to_owned()));
         };
-        if let Member::Agent(_) = member {
-            self.refuse_killed(unit)?;
-        }
+        let session = match member {
+            Member::Agent(agent) => {
+                self.refuse_killed(unit)?;
+                agent.session.clone()
+            }
+            Member::Service(service) => service.session.clone(),
+        };
+        // A damaged record is told of here; what is prepared goes without it.
+        drop(self.launch(&session));
+        let Some(member) = units::member(&self.config, unit) else {
+            return Err(refused("it is not in the config any more".to_owned()));
+        };
         let with = Circumstances {
             config: &self.config,
             store: &self.store,
@@ -102,7 +111,6 @@ impl Engine {
         for note in &prepared.notes {
             self.report(Some(unit.clone()), What::Starting, note, false);
         }
-        let session = prepared.spec.session.clone();
         self.close_remains(unit, &prepared.spec);
         self.store
             .save_launch(&session, &prepared.record)
@@ -122,11 +130,11 @@ impl Engine {
     }
 
     /// The last words of a start that was to resume say that its conversation is not to be had.
-    fn resume_was_refused(&mut self, unit: &UnitName, now: Now) -> bool {
-        let Some(agent) = self.config.agent(unit.as_str()) else { return false };
+    fn resume_was_refused(&mut self, unit: &UnitName) -> bool {
+        let Some(agent) = self.config.agent(unit.as_str()).cloned() else { return false };
         let backend = Backend::by_name(&self.config, &agent.backend);
         let Some(pattern) = backend.resume_failed_re else { return false };
-        let record = self.store.launch(&agent.session, now).value;
+        let record = self.launch(&agent.session);
         if !record.is_some_and(|record| record.resumed) {
             return false;
         }

@@ -330,13 +330,21 @@ pub fn read_summary(store: &Store) -> Option<Summary> {
 impl Followed {
     fn load(source: Source, store: &Store, purpose: Purpose, zone: Tz) -> Self {
         let path = store.transcript_state(purpose.word(), &source.agent);
-        let text = std::fs::read_to_string(&path).unwrap_or_default();
-        let stored = serde_json::from_str(&text).ok();
-        let stored = stored.filter(|stored: &Stored| stored.version == STATE_VERSION);
+        let stored = stored_at(&path);
+        let damaged = stored.is_err();
+        let stored = stored.unwrap_or_default();
         let stored =
             stored.unwrap_or_else(|| Stored { version: STATE_VERSION, ..Stored::default() });
+        if damaged && purpose != Purpose::Look {
+            set_aside(&path);
+        }
         if purpose == Purpose::Clean {
-            cut_back(&store.clean_log(&source.agent), stored.clean_bytes);
+            let log = store.clean_log(&source.agent);
+            if damaged {
+                // What is in it may be of sessions that are gone.
+                drop(std::fs::rename(&log, older(&log)));
+            }
+            cut_back(&log, stored.clean_bytes);
         }
         let mut followed = Self {
             renderer: Renderer::new(&source.agent, zone, false),
@@ -509,6 +517,29 @@ impl Open {
     }
 }
 
+/// `Err`: there is something, and it is not what we wrote.
+fn stored_at(path: &Path) -> Result<Option<Stored>, ()> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => match serde_json::from_str::<Stored>(&text) {
+            Ok(stored) if stored.version == STATE_VERSION => Ok(Some(stored)),
+            Ok(_) | Err(_) => Err(()),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(_) => Err(()),
+    }
+}
+
+/// Its sessions are read again from their beginning.
+fn set_aside(path: &Path) {
+    let path_shown = path.display();
+    match file::set_aside(path, clock::now().wall) {
+        Ok(aside) => {
+            tracing::error!(path = %path_shown, aside = %aside.display(), "not what ao wrote: set aside");
+        }
+        Err(error) => tracing::error!(path = %path_shown, %error, "cannot be set aside"),
+    }
+}
+
 fn private_folder_of(path: &Path) -> std::io::Result<()> {
     let folder = path.parent().expect("joined below log_dir");
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
@@ -518,13 +549,17 @@ fn private_folder_of(path: &Path) -> std::io::Result<()> {
 fn append(path: &Path, text: &str) -> std::io::Result<u64> {
     private_folder_of(path)?;
     if path.metadata().is_ok_and(|metadata| metadata.len() > CLEAN_BYTES_MAX) {
-        let mut older = path.as_os_str().to_owned();
-        older.push(".1");
-        std::fs::rename(path, older)?;
+        std::fs::rename(path, older(path))?;
     }
     let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;
     Ok(file.metadata()?.len())
+}
+
+fn older(path: &Path) -> PathBuf {
+    let mut older = path.as_os_str().to_owned();
+    older.push(".1");
+    PathBuf::from(older)
 }
 
 /// Drops what was written after the kept place; it is read and written again.

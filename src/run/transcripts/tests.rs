@@ -245,3 +245,46 @@ fn a_step_over_many_quiet_files_reads_nothing() {
     world.append(&world.claude("s7"), b"{}\n");
     assert_eq!(follower.step(world.now).bytes, 3);
 }
+
+#[test]
+fn a_damaged_place_is_set_aside_and_what_was_written_before_is_kept() {
+    let mut world = World::new(ONE);
+    world.id("one", ID);
+    world.append(&world.claude(ID), SESSION.as_bytes());
+    for purpose in [Purpose::Usage, Purpose::Clean] {
+        let mut follower = world.follower(purpose);
+        world.step(&mut follower);
+        follower.save();
+    }
+    let (sum, lines) = {
+        let mut follower = world.follower(Purpose::Usage);
+        world.step(&mut follower);
+        (total(&follower, "one"), world.clean("one"))
+    };
+    assert!(sum > 0 && !lines.is_empty());
+    for purpose in [Purpose::Usage, Purpose::Clean] {
+        let folder = world.root().join("logs/state/transcripts");
+        let place = folder.join(format!("{}-one.json", purpose.word()));
+        let whole = fs::read(&place).unwrap();
+        for cut in 0..whole.len() {
+            assert!(serde_json::from_slice::<Stored>(&whole[..cut]).is_err(), "cut at {cut}");
+        }
+        for bytes in [&whole[..0], &whole[..whole.len() / 2], b"{}", b"\xff\x00"] {
+            fs::write(&place, bytes).unwrap();
+            let mut follower = world.follower(purpose);
+            world.step(&mut follower);
+            assert_eq!(total(&follower, "one"), sum);
+            assert_eq!(world.clean("one"), lines);
+            follower.save();
+            let aside = |entry: &fs::DirEntry| {
+                entry.file_name().to_string_lossy().contains(".corrupt-")
+                    && fs::remove_file(entry.path()).is_ok()
+            };
+            let found =
+                fs::read_dir(&folder).unwrap().filter(|entry| aside(entry.as_ref().unwrap()));
+            assert_eq!(found.count(), 1);
+        }
+    }
+    let older = fs::read_to_string(world.root().join("logs/clean/one.log.1")).unwrap();
+    assert_eq!(older, lines, "sessions that are gone cannot be read again");
+}

@@ -15,7 +15,7 @@ impl Sim {
     /// One thing goes wrong, or a person does something.
     pub(crate) fn fault(&mut self) {
         let unit = self.world.any_unit();
-        let kind = self.world.random.within(0, 31);
+        let kind = self.world.random.within(0, 37);
         let long = self.world.random.within(1_000, 400_000);
         self.log(Line::Words(format!("fault {kind} for {unit}, {long} ms")));
         match kind {
@@ -43,6 +43,7 @@ impl Sim {
             }
             10 => {
                 let epoch = self.epoch;
+                self.loops.lost_runs += u64::from(self.world.lives(&super::loops::reporter()));
                 self.world.kill_server();
                 self.push(self.world.mono + long.min(3_000), Happening::LookNow(epoch));
             }
@@ -95,6 +96,7 @@ impl Sim {
             }
             28 | 29 => self.world.set_state(&unit, PaneState::Idle),
             30 => self.send(&unit),
+            31..=35 => self.loop_fault(long),
             _ => self.person(),
         }
         if kind != 10 && !self.world.random.one_in(4) {
@@ -105,10 +107,13 @@ impl Sim {
 
     fn config_changes(&mut self, unit: &ao::base::name::UnitName) {
         let index = self.world.specs.iter().position(|spec| spec.name == *unit).expect("any_unit");
+        let is_free = !Self::is_member(unit);
         match self.world.random.within(0, 4) {
-            0 if self.world.specs.len() > 4 => self.removed.push(self.world.specs.remove(index)),
+            0 if self.world.specs.len() > 5 && is_free => {
+                self.removed.push(self.world.specs.remove(index));
+            }
             1 if !self.removed.is_empty() => self.world.specs.push(self.removed.remove(0)),
-            2 => self.world.specs[index].enabled = !self.world.specs[index].enabled,
+            2 if is_free => self.world.specs[index].enabled = !self.world.specs[index].enabled,
             _ => self.world.specs[index].launch_digest += 1,
         }
         self.configure();
@@ -151,7 +156,7 @@ impl Sim {
     pub(crate) fn person(&mut self) {
         let mut units = BTreeSet::from([self.world.any_unit()]);
         if self.world.random.one_in(3) {
-            units.extend(self.world.specs.iter().map(|spec| spec.name.clone()));
+            units.extend(self.world.people());
         }
         let request = match self.world.random.within(0, 5) {
             0 => Request::Down { units },
@@ -173,6 +178,8 @@ impl Sim {
         if !self.world.lives(unit) {
             return;
         }
+        let ended_well = matches!(death, Some(Death::Exited { status: 0 }));
+        self.loops.lost_runs += u64::from(unit.as_str() == super::loops::REPORTER && !ended_well);
         match death {
             None => drop(self.world.sessions.remove(unit)),
             Some(death) => {

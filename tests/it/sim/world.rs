@@ -14,6 +14,8 @@ use ao::supervise::event::{Event, Seen, Sighting, StartOutcome, StopOutcome};
 use ao::supervise::outbox::Typed;
 use ao::supervise::state::{Death, ServerId, UnitSpec};
 
+use super::loops::REPORTER;
+
 /// `SplitMix64`: one seed drives everything.
 pub(crate) struct Random(pub(crate) u64);
 
@@ -59,6 +61,8 @@ pub(crate) struct Process {
     /// When its pane printed something last, while it does not work.
     pub(crate) printed_at: u64,
     pub(crate) limit: Option<Limit>,
+    /// The start that opened it.
+    pub(crate) attempt: u64,
     /// The core was told that it lives, and nothing has misled it since.
     pub(crate) known: bool,
     /// `Some`: the process ended, its pane stands.
@@ -143,8 +147,8 @@ impl World {
         let panes = self.sessions.iter().map(|(unit, session)| {
             let seen = match session {
                 Session::Foreign { .. } => Seen::Foreign,
-                Session::Ours(Process { death: Some(death), .. }) => {
-                    Seen::Dead { death: death.clone() }
+                Session::Ours(Process { death: Some(death), attempt, .. }) => {
+                    Seen::Dead { death: death.clone(), of: Some(*attempt) }
                 }
                 Session::Ours(process) => {
                     let program = if process.wrong_program { "vim" } else { "agent" };
@@ -357,6 +361,7 @@ impl World {
             cpu_ms: 0,
             printed_at: self.mono,
             limit: None,
+            attempt: 0,
             known: false,
             death: None,
         };
@@ -384,8 +389,14 @@ impl World {
     }
 
     pub(crate) fn any_unit(&mut self) -> UnitName {
-        let index = self.random.next() % self.specs.len() as u64;
-        self.specs[usize::try_from(index).expect("small")].name.clone()
+        let index = self.random.next() % (self.specs.len() as u64 - 1);
+        self.people().nth(usize::try_from(index).expect("small")).expect("counted")
+    }
+
+    /// The units that anything happens to and that people ask for.
+    pub(crate) fn people(&self) -> impl Iterator<Item = UnitName> {
+        let specs = self.specs.iter().filter(|spec| spec.name.as_str() != REPORTER);
+        specs.map(|spec| spec.name.clone())
     }
 }
 
