@@ -26,6 +26,8 @@ use phrase::When;
 
 /// A printed time this much in the past is still the one meant: the clock moved on while we read.
 pub const GRACE: TimeDelta = TimeDelta::minutes(10);
+/// No limit lasts longer than a year; what names a later instant was written about something else.
+const AHEAD_MAX: TimeDelta = TimeDelta::days(400);
 
 /// When a limit ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +82,7 @@ static WARNING: LazyLock<Regex> = LazyLock::new(|| {
         .expect("constant pattern compiles")
 });
 
-/// The instant a text says a limit ends; `None` when it names none.
+/// The instant a text says a limit ends; `None` when it names none that can be believed.
 ///
 /// `zone` serves printed times without a zone.
 pub fn parse(text: &str, now: DateTime<Utc>, zone: Tz) -> Option<Reset> {
@@ -92,7 +94,7 @@ pub fn parse(text: &str, now: DateTime<Utc>, zone: Tz) -> Option<Reset> {
             let phrase = flat[lead.start()..end].to_owned();
             let rank = rank(&when, &flat[..lead.start()], &flat[end..]);
             let reset = resolve::resolve(&when, phrase, now, zone)?;
-            Some((rank, reset))
+            (reset.at <= now + AHEAD_MAX).then_some((rank, reset))
         })
         // `max_by_key` keeps the last of equals: the newest text stands lowest.
         .max_by_key(|(rank, _)| *rank)
@@ -117,6 +119,15 @@ fn rank(when: &When, before: &str, after: &str) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_centuries_ahead_is_no_end_of_a_limit() {
+        let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+        let parse = |text| parse(text, now, chrono_tz::UTC);
+        assert_eq!(parse("until 2826-11-21T0+01:00.11..."), None);
+        let beside = parse("resets 2826-11-21T00:00Z, resets 2024-01-02T03:04Z").unwrap();
+        assert_eq!(beside.at.to_rfc3339(), "2024-01-02T03:04:00+00:00");
+    }
 
     #[test]
     fn a_date_with_its_zone_wins_over_the_same_date_repeated_without() {
