@@ -429,6 +429,14 @@ mod tests {
     }
 
     #[test]
+    fn a_banner_without_a_window_holds_everything_but_a_probe() {
+        let unit = agent(PaneState::Limited);
+        let obstacle = |origin| obstacle(&unit, &draft("go on", origin), now(1));
+        assert_eq!(obstacle(Origin::Handoff), Some("it is limited"));
+        assert_eq!(obstacle(Origin::Probe), None);
+    }
+
+    #[test]
     fn messages_go_one_by_one_in_their_order_and_only_to_an_idle_agent() {
         let (mut unit, mut newest) = (agent(PaneState::Working), MessageId(0));
         said(&mut unit, &mut newest, draft("one", Origin::Handoff));
