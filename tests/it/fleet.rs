@@ -115,6 +115,8 @@ fn a_killed_tmux_server_comes_back_with_everything_once() {
     let fleet = Fleet::new(TWO);
     fleet.well(&["up"]);
     let [one, two] = fleet.pids(["one", "two"]);
+    // It lives in that server: what ends while it still begins cannot bring anything back.
+    fleet.until("the watchdog is at work", |_| fleet.whys("", "watchdog").pop());
     let server = fleet.server_pid().unwrap();
     kill(server);
     fleet.pid_after("one", one);

@@ -23,6 +23,16 @@ fn conversation(request: &ao::run::stub_model::Request) -> String {
     id.unwrap_or_else(|| panic!("a conversation's id is in {user}")).to_owned()
 }
 
+/// Whether the answer of this conversation stands in its session file.
+fn is_written(rig: &Rig, id: &str) -> bool {
+    let folders = std::fs::read_dir(rig.fleet.path("home/.claude/projects"));
+    let mut folders = folders.into_iter().flatten().flatten();
+    folders.any(|folder| {
+        let text = std::fs::read_to_string(folder.path().join(format!("{id}.jsonl")));
+        text.is_ok_and(|text| text.contains("\"type\":\"assistant\""))
+    })
+}
+
 #[test]
 fn a_long_kickoff_arrives_whole_and_the_end_of_its_turn_is_seen_within_two_seconds() {
     let kickoff = long_kickoff();
@@ -141,7 +151,7 @@ fn a_conversation_that_the_server_refuses_for_ever_is_begun_anew() {
     rig.until_state("idle");
     let first = conversation(&rig.last_turn());
     let pid = rig.fleet.status().pid("one").unwrap();
-    rig.fleet.well(&["send", "one", "--wait", "10", "poison"]);
+    rig.fleet.well(&["send", "one", "--wait", "60", "poison"]);
     rig.until("another process runs", || rig.fleet.status().pid("one").filter(|&now| now != pid));
     let next = rig.until("a turn of another conversation", || {
         rig.stub.turns().into_iter().find(|turn| conversation(turn) != first)
@@ -163,6 +173,8 @@ fn a_killed_process_takes_up_the_same_conversation() {
     rig.until_state("idle");
     let before = rig.stub.turns();
     let first = conversation(&before[0]);
+    // Killed before it wrote its session down, it rightly finds no conversation to take up.
+    rig.until("the conversation is on the disk", || is_written(&rig, &first).then_some(()));
     let pid = rig.fleet.status().pid("one").unwrap();
     kill(pid);
     rig.until("another process runs", || rig.fleet.status().pid("one").filter(|&now| now != pid));

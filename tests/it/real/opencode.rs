@@ -116,7 +116,7 @@ fn a_conversation_that_the_server_refuses_is_begun_anew() {
     rig.until_answered(1);
     rig.until_state("idle");
     let pid = rig.fleet.status().pid("one").unwrap();
-    rig.fleet.well(&["send", "one", "--wait", "10", "poison"]);
+    rig.fleet.well(&["send", "one", "--wait", "60", "poison"]);
     rig.until("another process runs", || rig.fleet.status().pid("one").filter(|&now| now != pid));
     rig.until("its first prompt came again", || {
         let last = rig.last_turn();
