@@ -7,6 +7,7 @@
 //!
 //! What a decision means is not known here: `run::governance` puts transactions together.
 
+mod columns;
 #[cfg(test)]
 mod contract;
 pub mod heads;
