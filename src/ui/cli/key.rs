@@ -160,6 +160,8 @@ pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
             if globals.json {
                 let keys: Vec<_> = keys.iter().map(shown).collect();
                 print::out(&serde_json::json!({ "version": 1, "keys": keys }).to_string());
+            } else if keys.is_empty() {
+                print::err("no key yet; `ao key create` makes one");
             } else {
                 let rows: Vec<_> = keys.iter().map(|key| row(key, now.wall)).collect();
                 for line in table::render(&rows, &[], print::colored(globals), None) {
