@@ -5,6 +5,7 @@
 //! Nothing in here reads a clock, a file or tmux, so days of supervision run in milliseconds under test.
 pub mod action;
 pub mod agent;
+mod completion;
 pub mod decide;
 pub mod event;
 pub mod invariant;

@@ -14,18 +14,17 @@ use serde::{Deserialize, Serialize};
 
 use super::action::{Action, Report, What};
 use super::agent;
+use super::completion;
 use super::decide::settle;
 use super::event::Outcome;
 use super::settings::SequenceSettings;
-use super::state::{Death, Fleet, Life, Pause, Then, Unit};
+use super::state::{Fleet, Life, Pause, Then, Unit};
 use crate::base::name::UnitName;
 use crate::base::now::{Mono, Now};
 use crate::handoff::done::Done;
 
 /// A full disk may be mended at any time; trying is cheap.
 const WRITE_AGAIN_AFTER: Duration = Duration::from_secs(5);
-/// Starts of the completion task that were lost before it ran; more would hide that it cannot run.
-const FOLLOW_UP_TRIES_MAX: u8 = 3;
 
 /// Where the sequence stands.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -133,7 +132,7 @@ pub fn heard(fleet: &mut Fleet, heard: &Heard, now: Now, out: &mut Vec<Action>) 
         Heard::Status { phase, done } => status(fleet, &settings, phase, done.as_ref(), out),
         Heard::Written { problem: Some(problem) } => cannot_write(fleet, problem, now, out),
         Heard::Written { problem: None } => written(fleet, &settings, now, out),
-        Heard::Trigger { found } => trigger(fleet, &settings, *found, now, out),
+        Heard::Trigger { found } => completion::trigger(fleet, &settings, *found, now, out),
     }
 }
 
@@ -410,7 +409,7 @@ pub fn due(fleet: &mut Fleet, now: Now, out: &mut Vec<Action>) {
 }
 
 fn go_on(fleet: &mut Fleet, settings: &SequenceSettings, now: Now, out: &mut Vec<Action>) {
-    follow_up_due(fleet, settings, now, out);
+    completion::due(fleet, settings, now, out);
     if fleet.phases.moving.is_none() {
         strays(fleet, settings, now, out);
         return;
@@ -579,65 +578,11 @@ fn written(fleet: &mut Fleet, settings: &SequenceSettings, now: Now, out: &mut V
     }
 }
 
-fn trigger(
-    fleet: &mut Fleet,
-    settings: &SequenceSettings,
-    found: bool,
-    now: Now,
-    out: &mut Vec<Action>,
-) {
-    if fleet.phases.follow_up != FollowUp::Asked {
-        return;
-    }
-    fleet.phases.follow_up = FollowUp::Settled;
-    let Some(name) = settings.on_complete.as_ref() else { return };
-    if !found {
-        say(&format!("there is no trigger file: `{name}` is not run"), false, out);
-        return;
-    }
-    let Some(unit) = fleet.units.get_mut(name) else { return };
-    say(&format!("the trigger file is there: `{name}` runs"), false, out);
-    drop(agent::up(unit, true, now, out));
-    let attempt = unit.attempt;
-    fleet.phases.follow_up = FollowUp::Starting { attempt, tries: 1 };
-}
-
-/// A start of the completion task that was lost with a crash is made again.
-fn follow_up_due(fleet: &mut Fleet, settings: &SequenceSettings, now: Now, out: &mut Vec<Action>) {
-    let FollowUp::Starting { attempt, tries } = fleet.phases.follow_up else { return };
-    let unit = settings.on_complete.as_ref().and_then(|name| fleet.units.get_mut(name));
-    let lost = match unit.as_ref().map(|unit| &unit.life) {
-        Some(Life::Starting { .. }) => return,
-        Some(
-            Life::NotStarted | Life::Dead { evidence: Death::StartLost, restart_at: None, .. },
-        ) => unit.as_ref().is_some_and(|unit| unit.attempt == attempt),
-        Some(
-            Life::Running { .. }
-            | Life::Stopping { .. }
-            | Life::Dead { .. }
-            | Life::Failed { .. }
-            | Life::Done { .. },
-        )
-        | None => false,
-    };
-    match unit {
-        Some(unit) if lost && tries < FOLLOW_UP_TRIES_MAX => {
-            agent::start(unit, "its start on completion was lost", now, out);
-            let attempt = unit.attempt;
-            fleet.phases.follow_up = FollowUp::Starting { attempt, tries: tries + 1 };
-        }
-        Some(_) | None => {
-            fleet.phases.follow_up = FollowUp::Settled;
-            out.push(Action::Sequence { step: Step::DropTrigger });
-        }
-    }
-}
-
 /// The moment at which the next write is tried.
 pub fn wake(fleet: &Fleet) -> Option<Mono> {
     fleet.phases.moving.as_ref()?.retry_at
 }
 
-fn say(why: &str, notify: bool, out: &mut Vec<Action>) {
+pub(super) fn say(why: &str, notify: bool, out: &mut Vec<Action>) {
     out.push(Action::Report(Report { unit: None, what: What::Phase, why: why.to_owned(), notify }));
 }
