@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use super::accepted;
 use super::engine::{self, Engine};
 use super::prepare::Overrides;
 use super::project::{self, Project, ProjectError};
@@ -131,6 +132,10 @@ struct Loop {
     /// Follows the transcripts beside the loop, for as long as this stands.
     transcripts: mpsc::Sender<Config>,
     config_text: Option<String>,
+    /// When a person last accepted something of this config.
+    accepted_at: Option<std::time::SystemTime>,
+    /// The problem in force is only that nobody accepted a change.
+    waits: bool,
     server_seen: bool,
     /// The server that `state/server.json` is known to name.
     recorded: Option<ServerId>,
@@ -178,7 +183,10 @@ impl Loop {
             requests_every,
             recorded: None,
             transcripts: transcripts::spawn(&project.config),
-            config_text: std::fs::read_to_string(&project.config.file).ok(),
+            // Taken in at the first tick: what waits to be accepted is told of then.
+            config_text: None,
+            accepted_at: None,
+            waits: false,
             project,
             lock,
             engine,
@@ -302,13 +310,25 @@ impl Loop {
     fn reload(&mut self) {
         let path = self.project.config.file.clone();
         let text = std::fs::read_to_string(&path).ok();
-        let broken = self.engine.fleet.config_problem.is_some();
-        if text == self.config_text && !broken {
+        let accepted_at = accepted::stamp(&self.project.config);
+        let broken = self.engine.fleet.config_problem.is_some() && !self.waits;
+        if text == self.config_text && accepted_at == self.accepted_at && !broken {
             return;
         }
-        self.config_text = text;
-        match load::load(Some(&path)) {
-            Ok(config) => {
+        (self.config_text, self.accepted_at, self.waits) = (text, accepted_at, false);
+        let loaded = load::load_with_warnings(Some(&path)).map_err(|error| match &error {
+            LoadError::Bad { problems } => problems.render(false).trim_end().to_owned(),
+            LoadError::NotFound(_) | LoadError::Read { .. } | LoadError::NotText { .. } => {
+                crate::base::chain::text(&error)
+            }
+        });
+        let found = loaded.and_then(|loaded| {
+            accepted::in_force(loaded.config, &loaded.warnings.source)
+                .map_err(|error| crate::base::chain::text(&error))
+        });
+        match found {
+            Ok(found) => {
+                let config = found.config;
                 self.project.config = config.clone();
                 // The thread lives as long as we do.
                 drop(self.transcripts.send(config.clone()));
@@ -316,16 +336,12 @@ impl Loop {
                 self.keep_good_config();
                 self.watch_handoff();
                 self.engine.look_at_handoff();
+                if let Some(waiting) = found.waiting {
+                    self.waits = true;
+                    self.engine.feed(Event::ConfigBroken { problem: waiting.problem() });
+                }
             }
-            Err(error) => {
-                let problem = match &error {
-                    LoadError::Bad { problems } => problems.render(false).trim_end().to_owned(),
-                    LoadError::NotFound(_) | LoadError::Read { .. } | LoadError::NotText { .. } => {
-                        crate::base::chain::text(&error)
-                    }
-                };
-                self.engine.feed(Event::ConfigBroken { problem });
-            }
+            Err(problem) => self.engine.feed(Event::ConfigBroken { problem }),
         }
     }
 

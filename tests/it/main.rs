@@ -7,6 +7,7 @@
     reason = "`check(…, expect![…])` reads better without `&`"
 )]
 
+mod accepting;
 mod api;
 mod api_fuzz;
 mod config_errors;

@@ -22,6 +22,7 @@ use crate::govern::classes::Table;
 use crate::govern::policy::Known;
 use crate::govern::session::Caps;
 use crate::govern::trust::Level;
+use crate::run::accepted;
 use crate::run::store::{self, Store};
 use crate::sys::db::rows::TrustRow;
 use crate::sys::db::{self, DbError, Tx};
@@ -42,6 +43,9 @@ pub struct Governed {
     /// The folder of the keys.
     pub operator: PathBuf,
     pub policies: PathBuf,
+    /// What a person accepted of the project, by its head.
+    #[serde(default)]
+    pub accepted: Option<PathBuf>,
     /// Text of the project's own table of classes.
     pub classes: Option<String>,
     pub zone: String,
@@ -146,6 +150,7 @@ impl Governed {
             org: LOCAL_ORG.to_owned(),
             project: project_name(config),
             database: Governance::place_of(config, &state),
+            accepted: accepted::head_of(config, &state),
             state,
             operator: operator.to_owned(),
             policies: governance.policies.clone(),

@@ -204,6 +204,7 @@ impl Act<'_> {
             folder: governed.policies.clone(),
             state: governed.state.clone(),
             known: governed.known(),
+            accepted: governed.accepted.clone(),
         };
         let in_force = policies::load(&source);
         let bounds = governed.bounds();

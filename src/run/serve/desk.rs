@@ -26,6 +26,7 @@ use crate::base::now::{Mono, Now};
 use crate::govern::bounds::Bounds;
 use crate::govern::classes::Table;
 use crate::govern::policy::Known;
+use crate::run::accepted;
 use crate::run::governance::{Governance, GovernanceError, Place};
 use crate::run::policies::{Source, Watched};
 use crate::run::project::Project;
@@ -169,6 +170,7 @@ impl Desk {
             state: project.store.state(),
             // Agents of other machines are not in the config: names are not checked.
             known: Known::default(),
+            accepted: accepted::head_of(&project.config, &project.store.state()),
         };
         let bounds = Arc::new(bounds(project, &governance));
         let server_key = governance.operator.server_key()?;
