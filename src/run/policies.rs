@@ -115,6 +115,12 @@ pub fn check(folder: &Path, known: &Known) -> Result<Checked, PoliciesError> {
     Ok(checked(read(folder)?, known))
 }
 
+/// What a person accepted, checked anew; `None` where it does not load.
+pub fn accepted(path: &Path, known: &Known) -> Result<Option<Set>, AcceptedError> {
+    let files = Head::read(path)?.policy_files(path)?;
+    Ok(checked(files, known).set)
+}
+
 fn checked(files: Vec<(String, String)>, known: &Known) -> Checked {
     match Set::load(&borrowed(&files), known) {
         Ok(loaded) => {

@@ -103,3 +103,24 @@ fn an_ungoverned_project_has_nothing_to_accept() {
     assert!(!fleet.path("home/.config/ao").exists());
     assert!(!fleet.path(".ao-state/state/accepted.json").exists());
 }
+
+#[test]
+fn a_changed_set_is_held_against_what_was_done_before_anybody_accepts_it() {
+    let fleet = started("");
+    fleet.ao(&["up"]);
+    touch(&fleet, "ao approve 1");
+    fleet.well(&["run", "--agent", "one", "--", "ls"]);
+    let same = fleet.well(&["policy", "replay", "--since", "1d"]).out;
+    assert!(same.contains("0 of 2 answers change"), "{same}");
+    fleet.write("policies/p.yaml", DENY);
+    let changed = fleet.well(&["policy", "replay", "--since", "1d"]).out;
+    assert!(changed.contains("`touch ") && changed.contains("nothing → deny"), "{changed}");
+    assert!(changed.contains("no-runs") && changed.contains("1 of 2 answers change"), "{changed}");
+    fleet.well(&["config", "accept"]);
+    let same = fleet.well(&["policy", "replay", "--since", "1d"]).out;
+    assert!(same.contains("0 of 2 answers change"), "{same}");
+    let cost = fleet.well(&["cost", "--by", "agent", "--json"]).out;
+    let cost: serde_json::Value = serde_json::from_str(&cost).unwrap();
+    assert_eq!((&cost["rows"][0]["key"], &cost["rows"][0]["acts"]), (&"one".into(), &2.into()));
+    assert!(fleet.well(&["cost", "--by", "day", "--since", "7d"]).out.contains("total"));
+}

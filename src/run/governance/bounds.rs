@@ -215,6 +215,24 @@ impl Governed {
     }
 }
 
+/// What no act of anybody in the project may touch. A path of another machine that looks the same
+/// counts as the same.
+pub fn of_project(config: &Config, governance: &Governance) -> crate::govern::bounds::Bounds {
+    let state = Store::new(config).state();
+    let mut protected = vec![real(&config.file), real(&config.governance.policies), real(&state)];
+    if let Place::File(path) = Governance::place_of(config, &state) {
+        protected.push(real(&path));
+    }
+    protected.extend(config.governance.classes.as_deref().map(real));
+    crate::govern::bounds::Bounds {
+        project: Some(real(&config.project_dir)),
+        home: std::env::var_os("HOME").map(|home| real(Path::new(&home))),
+        scratch: vec!["/tmp".into(), "/var/tmp".into()],
+        protected,
+        secrets: vec![governance.operator.folder().to_owned()],
+    }
+}
+
 /// The project's name, as rules have it.
 pub fn project_name(config: &Config) -> String {
     config.session_prefix.trim_end_matches(['-', '_', '.']).to_owned()

@@ -13,6 +13,7 @@ pub mod door;
 mod fall;
 pub mod kill;
 pub mod operator;
+pub mod recorded;
 pub mod session;
 pub mod settle;
 pub mod submit;

@@ -9,16 +9,22 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
+use super::audit::{Since, open, since};
 use super::{Globals, load_config};
 use crate::govern::action::{Ask, Micros};
 use crate::govern::attribute::{Attribute, Source};
 use crate::govern::class::Class;
+use crate::govern::classes::Table;
 use crate::govern::policy::evaluate::Situation;
 use crate::govern::policy::explain::explain;
 use crate::govern::policy::replay::{self, Recorded};
 use crate::govern::policy::{Known, Set, Usage, facts};
 use crate::govern::trust::Level;
+use crate::run::accepted;
+use crate::run::governance::bounds::{self, project_name};
+use crate::run::governance::recorded;
 use crate::run::policies::{self, Checked, PoliciesError};
+use crate::run::store::Store;
 use crate::sys::clock;
 use crate::ui::exit;
 use crate::ui::failure::Failure;
@@ -81,12 +87,15 @@ struct Explain {
 
 #[derive(Debug, clap::Args)]
 struct Replay {
+    /// The acts on record since then: `7d`, `12h`, `30m`, a date or a time.
+    #[arg(long, value_name = "WHEN", value_parser = since, required_unless_present = "from", conflicts_with = "from")]
+    since: Option<Since>,
     /// Recorded acts, one JSON object a line; `-` = standard input.
-    #[arg(long, value_name = "FILE")]
-    from: PathBuf,
-    /// The folder with the changed policies.
+    #[arg(long, value_name = "FILE", requires = "against")]
+    from: Option<PathBuf>,
+    /// The folder with the changed policies (default: those that are written, beside those in force).
     #[arg(long, value_name = "DIR")]
-    against: PathBuf,
+    against: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
@@ -109,7 +118,7 @@ fn place(given: Option<PathBuf>, globals: &Globals) -> Result<(PathBuf, Known), 
         (given, Ok(config)) => {
             let agents = config.agents.iter().map(|agent| agent.name.as_str().to_owned());
             let known = Known { agents: agents.collect(), ..Known::default() };
-            Ok((given.unwrap_or_else(|| config.project_dir.join("policies")), known))
+            Ok((given.unwrap_or_else(|| config.governance.policies.clone()), known))
         }
     }
 }
@@ -254,15 +263,42 @@ fn word(effect: crate::govern::verdict::Effect) -> &'static str {
     }
 }
 
+/// The set in force: what was accepted, else what is written.
+fn in_force(folder: &Path, known: &Known, globals: &Globals) -> Result<Set, Failure> {
+    let config = load_config(globals)?;
+    let head = accepted::head_of(&config, &Store::new(&config).state());
+    let set = head.map(|head| policies::accepted(&head, known)).transpose();
+    let set = set.map_err(|error| Failure::from_error(exit::FAILED, &error))?;
+    set.flatten().map_or_else(|| good(folder, known, globals).map(|(set, _)| set), Ok)
+}
+
+/// The acts of this project's record.
+fn on_record(since: Since, globals: &Globals) -> Result<Vec<Recorded>, Failure> {
+    let config = load_config(globals)?;
+    let mut governance = open(globals)?;
+    let usage = |error: &dyn std::error::Error| Failure::from_error(exit::USAGE, error);
+    let own = config.governance.classes.as_ref().map(std::fs::read_to_string).transpose();
+    let own = own.map_err(|error| usage(&error))?;
+    let table = own.as_deref().map(Table::extended).transpose().map_err(|error| usage(&error))?;
+    let table = table.as_ref().unwrap_or_else(|| Table::shipped());
+    let (bounds, project) = (bounds::of_project(&config, &governance), project_name(&config));
+    recorded::since(&mut governance, table, &bounds, &project, since.moment())
+        .map_err(|error| super::audit::failure(&error))
+}
+
 fn replay_acts(
     folder: &Path,
     known: &Known,
     asked: &Replay,
     globals: &Globals,
 ) -> Result<u8, Failure> {
-    let (before, _) = good(folder, known, globals)?;
-    let (after, _) = good(&asked.against, known, globals)?;
-    let recorded = recorded(&asked.from)?;
+    let changed = asked.against.as_deref().unwrap_or(folder);
+    let (after, _) = good(changed, known, globals)?;
+    let (before, recorded) = match (&asked.from, asked.since) {
+        (Some(file), _) => (good(folder, known, globals)?.0, recorded_in(file)?),
+        (None, Some(since)) => (in_force(folder, known, globals)?, on_record(since, globals)?),
+        (None, None) => return Err(Failure::usage("say which acts: `--since WHEN`")),
+    };
     let usage = Usage::default();
     let found = replay::differences(&recorded, &before, &after, &usage, clock::zone());
     if globals.json {
@@ -291,7 +327,7 @@ fn replay_acts(
     Ok(exit::DONE)
 }
 
-fn recorded(from: &Path) -> Result<Vec<Recorded>, Failure> {
+fn recorded_in(from: &Path) -> Result<Vec<Recorded>, Failure> {
     let unread = |error: &std::io::Error| {
         Failure::usage(format!("cannot read recorded acts from `{}`", from.display()))
             .caused_by(error)
