@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::accepted;
 use super::engine::{self, Engine};
+use super::governance::Governance;
 use super::prepare::Overrides;
 use super::project::{self, Project, ProjectError};
 use super::request;
@@ -19,7 +20,7 @@ use super::store::Heartbeat;
 use super::transcripts;
 use super::units::{self, Tag};
 use crate::base::now::Mono;
-use crate::config::Config;
+use crate::config::{Config, guarded};
 use crate::supervise::action::What;
 use crate::supervise::event::Event;
 use crate::supervise::{stall, wake};
@@ -124,6 +125,8 @@ struct Loop {
     watched: BTreeSet<u32>,
     /// Kept for their drop: they end the watching.
     _files: Vec<FileWatch>,
+    /// Kept open: a hook that is alone with the store's file has to prove its whole log first.
+    held: Option<Governance>,
     /// Of the branch and the files that agents hand work over with.
     handoff_watches: Vec<FileWatch>,
     handoff_folders: Vec<(PathBuf, bool)>,
@@ -194,6 +197,7 @@ impl Loop {
             deaths,
             watched: BTreeSet::new(),
             _files: files,
+            held: None,
             handoff_watches: Vec::new(),
             handoff_folders: Vec::new(),
             sender: loop_sender,
@@ -248,6 +252,7 @@ impl Loop {
             self.heavy_at = now.plus(self.engine.config.watchdog.heavy_interval);
             // A person may have removed the file.
             self.recorded = None;
+            self.hold_store();
             self.engine.look_deep();
         }
         if now >= self.trim_at {
@@ -273,6 +278,20 @@ impl Loop {
         self.answer();
         self.record_server();
         self.watch_pids();
+    }
+
+    /// Opened anew now and then, as the file may have been put in another's place.
+    fn hold_store(&mut self) {
+        let governed = guarded::is_governed(&self.project.config);
+        if !governed || !Governance::exists(&self.project) {
+            self.held = None;
+            return;
+        }
+        match Governance::open(&self.project) {
+            // The new one is there before the old one goes.
+            Ok(store) => drop(self.held.replace(store)),
+            Err(error) => tracing::warn!(%error, "the governance store is not held open"),
+        }
     }
 
     /// Waits for the next deadline or whatever comes before it.
