@@ -80,6 +80,13 @@ fn governance(config: &Config, put: &mut impl FnMut(String, &Value)) {
         });
         own(&format!("budget.{}", budget.name), value);
     }
+    for source in &section.sources {
+        let value = json!({
+            "command": source.command, "every_ms": millis(source.every),
+            "valid_ms": millis(source.valid), "timeout_ms": millis(source.timeout),
+        });
+        own(&format!("source.{}", source.name), value);
+    }
 }
 
 /// The config with every guarded setting as it was accepted. An agent that was not accepted is not in it.

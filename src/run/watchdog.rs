@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::accepted;
 use super::engine::{self, Engine};
-use super::governance::Governance;
+use super::governance::{Governance, sources};
 use super::prepare::Overrides;
 use super::project::{self, Project, ProjectError};
 use super::request;
@@ -134,6 +134,7 @@ struct Loop {
     told: Arc<AtomicBool>,
     /// Follows the transcripts beside the loop, for as long as this stands.
     transcripts: mpsc::Sender<Config>,
+    sources: mpsc::Sender<Config>,
     config_text: Option<String>,
     /// When a person last accepted something of this config.
     accepted_at: Option<std::time::SystemTime>,
@@ -186,6 +187,7 @@ impl Loop {
             requests_every,
             recorded: None,
             transcripts: transcripts::spawn(&project.config),
+            sources: sources::spawn(&project.config),
             // Taken in at the first tick: what waits to be accepted is told of then.
             config_text: None,
             accepted_at: None,
@@ -349,8 +351,9 @@ impl Loop {
             Ok(found) => {
                 let config = found.config;
                 self.project.config = config.clone();
-                // The thread lives as long as we do.
+                // The threads live as long as we do.
                 drop(self.transcripts.send(config.clone()));
+                drop(self.sources.send(config.clone()));
                 self.engine.adopt_config(config);
                 self.keep_good_config();
                 self.watch_handoff();

@@ -13,6 +13,7 @@ mod api_fuzz;
 mod config_errors;
 mod config_reference;
 mod delivery;
+mod facts;
 mod fleet;
 mod git;
 mod governance;

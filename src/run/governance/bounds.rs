@@ -10,7 +10,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use super::{Governance, GovernanceError, LOCAL_ORG, Place};
+use super::{Governance, GovernanceError, LOCAL_ORG, Place, sources};
 use crate::base::name::SessionName;
 use crate::base::now::Now;
 use crate::config::governance::{BudgetWindow, DepthRule};
@@ -138,6 +138,7 @@ impl Governed {
         let (project, folder) = (real(&config.project_dir), real(&agent.dir));
         let mut protected = vec![real(&config.file), real(&governance.policies), state.clone()];
         protected.extend(governance.classes.as_deref().map(real));
+        protected.extend(sources::files(config).map(|path| real(&path)));
         let mine = |budget: &&crate::config::governance::Budget| {
             budget.agents.is_empty() || budget.agents.contains(&agent.name)
         };
@@ -224,6 +225,7 @@ pub fn of_project(config: &Config, governance: &Governance) -> crate::govern::bo
         protected.push(real(&path));
     }
     protected.extend(config.governance.classes.as_deref().map(real));
+    protected.extend(sources::files(config).map(|path| real(&path)));
     crate::govern::bounds::Bounds {
         project: Some(real(&config.project_dir)),
         home: std::env::var_os("HOME").map(|home| real(Path::new(&home))),

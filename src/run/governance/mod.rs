@@ -16,6 +16,7 @@ pub mod operator;
 pub mod recorded;
 pub mod session;
 pub mod settle;
+pub mod sources;
 pub mod submit;
 #[cfg(test)]
 mod tests;

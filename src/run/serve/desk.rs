@@ -25,9 +25,10 @@ use crate::base::now::{Mono, Now};
 use crate::govern::bounds::Bounds;
 use crate::govern::classes::Table;
 use crate::govern::policy::Known;
+use crate::govern::policy::facts::Told;
 use crate::run::accepted;
 use crate::run::governance::bounds::of_project;
-use crate::run::governance::{Governance, GovernanceError};
+use crate::run::governance::{Governance, GovernanceError, LOCAL_ORG, sources};
 use crate::run::policies::{Source, Watched};
 use crate::run::project::Project;
 use crate::sys::clock;
@@ -155,6 +156,7 @@ struct Seen {
     /// By the text that a request brought; only those that hold.
     keys: BTreeMap<String, Key>,
     orgs: BTreeMap<String, Org>,
+    told: Option<Arc<Vec<(String, Told)>>>,
 }
 
 impl Desk {
@@ -192,6 +194,18 @@ impl Desk {
         }
         tracing::info!(alarm = self.policies.in_force().alarm, "the policies were read again");
         true
+    }
+
+    /// What the sources of the project vouch for; other organisations have none.
+    pub fn told(&mut self, org: &Org) -> Result<Arc<Vec<(String, Told)>>, Refusal> {
+        if org.name != LOCAL_ORG || self.project.config.governance.sources.is_empty() {
+            return Ok(Arc::default());
+        }
+        if let Some(told) = &self.seen.told {
+            return Ok(Arc::clone(told));
+        }
+        let told = db::read(self.governance.store(), LOCAL_ORG, sources::all)?;
+        Ok(Arc::clone(self.seen.told.insert(Arc::new(told))))
     }
 
     /// What checks a person's decisions; `None` as long as nobody decided anything.

@@ -11,21 +11,23 @@ use serde_json::{Map, Value, json};
 
 use super::audit::{Since, open, since};
 use super::{Globals, load_config};
+use crate::base::human;
 use crate::govern::action::{Ask, Micros};
 use crate::govern::attribute::{Attribute, Source};
 use crate::govern::class::Class;
 use crate::govern::classes::Table;
 use crate::govern::policy::evaluate::Situation;
 use crate::govern::policy::explain::explain;
+use crate::govern::policy::facts::Told;
 use crate::govern::policy::replay::{self, Recorded};
 use crate::govern::policy::{Known, Set, Usage, facts};
 use crate::govern::trust::Level;
 use crate::run::accepted;
 use crate::run::governance::bounds::{self, project_name};
-use crate::run::governance::recorded;
+use crate::run::governance::{recorded, sources};
 use crate::run::policies::{self, Checked, PoliciesError};
 use crate::run::store::Store;
-use crate::sys::clock;
+use crate::sys::{clock, db};
 use crate::ui::exit;
 use crate::ui::failure::Failure;
 use crate::ui::print::{self, Tone};
@@ -50,6 +52,8 @@ enum Step {
     Explain(Box<Explain>),
     /// Judge recorded acts under another set and show the answers that change.
     Replay(Replay),
+    /// Show what the sources of verified facts said last, and how old that is.
+    Facts,
 }
 
 #[derive(Debug, clap::Args)]
@@ -105,6 +109,7 @@ pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
         Step::Test => test(&folder, &known, globals),
         Step::Explain(asked) => explain_act(&folder, &known, *asked, globals),
         Step::Replay(asked) => replay_acts(&folder, &known, &asked, globals),
+        Step::Facts => show_facts(globals),
     }
 }
 
@@ -204,6 +209,11 @@ fn explain_act(
     let (set, _) = good(folder, known, globals)?;
     let context: Map<String, Value> = pairs(&asked.context)?.into_iter().collect();
     let mut attributes = facts::claims(&context);
+    let now = clock::now().wall;
+    if asked.at.is_none() {
+        // Of another moment nothing is known.
+        facts::verified(told(globals)?.iter().map(|(_, told)| told), now, &mut attributes);
+    }
     for (name, json) in pairs(&asked.verified)? {
         if let Some(value) = facts::value(&json) {
             attributes.insert(name, Attribute { value, source: Source::Verified });
@@ -229,7 +239,7 @@ fn explain_act(
         project: &asked.project,
         attributes: &attributes,
         used: &usage,
-        now: asked.at.unwrap_or_else(|| clock::now().wall),
+        now: asked.at.unwrap_or(now),
         zone: clock::zone(),
     };
     let rules = explain(&set, &ask, &situation);
@@ -250,6 +260,60 @@ fn explain_act(
         Some(effect) => format!("policies say: {}", word(effect)),
     };
     print::out(&said);
+    Ok(exit::DONE)
+}
+
+/// What the sources of this project said last; nothing where it has none.
+fn told(globals: &Globals) -> Result<Vec<(String, Told)>, Failure> {
+    let Ok(config) = load_config(globals) else { return Ok(Vec::new()) };
+    if config.governance.sources.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut governance = open(globals)?;
+    let org = governance.org.clone();
+    let told = db::read(governance.store(), &org, sources::all);
+    let mut told = told.map_err(|error| super::audit::failure(&error.into()))?;
+    // One that is not in the config any more may still be known for a while.
+    for source in config.governance.sources {
+        if !told.iter().any(|(name, _)| *name == source.name) {
+            told.push((source.name, Told::default()));
+        }
+    }
+    Ok(told)
+}
+
+fn show_facts(globals: &Globals) -> Result<u8, Failure> {
+    let (told, now) = (told(globals)?, clock::now().wall);
+    if globals.json {
+        let row = |(name, told): &(String, Told)| {
+            json!({
+                "source": name, "at": told.at.map(|at| at.to_rfc3339()),
+                "until": told.until.map(|until| until.to_rfc3339()), "fresh": told.is_fresh(now),
+                "facts": told.facts, "problem": told.problem,
+            })
+        };
+        let rows: Vec<Value> = told.iter().map(row).collect();
+        print::out(&json!({ "version": 1, "sources": rows }).to_string());
+        return Ok(exit::DONE);
+    }
+    if told.is_empty() {
+        print::err("no source is set: `[governance.source.<name>]` in agents.toml");
+        return Ok(exit::DONE);
+    }
+    let colored = print::colored(globals);
+    for (name, told) in &told {
+        let age = told.at.and_then(|at| (now - at).to_std().ok()).map(human::duration);
+        let age = age.map_or_else(|| "never said anything".to_owned(), |age| format!("{age} ago"));
+        let (word, tone) =
+            if told.is_fresh(now) { ("known", Tone::Good) } else { ("not known", Tone::Bad) };
+        print::out(&format!("{name}  {}, {age}", print::paint(word, tone, colored)));
+        for (fact, value) in &told.facts {
+            print::out(&format!("  {fact} = {value}"));
+        }
+        if let Some(problem) = &told.problem {
+            print::out(&format!("  {}", print::paint(problem, Tone::Warn, colored)));
+        }
+    }
     Ok(exit::DONE)
 }
 
