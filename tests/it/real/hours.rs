@@ -41,7 +41,7 @@ fn check(flags: &str, asks: bool) {
     let Some(rig) = Rig::new("claude", wish) else { return };
     rig.fleet.write("classes.toml", CLASSES);
     std::fs::create_dir(rig.fleet.path("policies")).unwrap();
-    rig.fleet.write("policies/deploys.yaml", &hours(TimeDelta::hours(3)));
+    rig.fleet.write("policies/deploys.yaml", hours(TimeDelta::hours(3)));
     let run = |when: &str| Rule {
         when: Some(when.to_owned()),
         times: None,
@@ -62,7 +62,7 @@ fn check(flags: &str, asks: bool) {
     assert!(!rig.fleet.path("work/deployed").exists());
     rig.until_state("idle");
 
-    rig.fleet.write("policies/deploys.yaml", &hours(-TimeDelta::hours(1)));
+    rig.fleet.write("policies/deploys.yaml", hours(-TimeDelta::hours(1)));
     // Other hours are none until a person accepts them.
     let shown = rig.fleet.well(&["config", "show"]).out;
     assert!(shown.contains("policy file deploys.yaml"), "{shown}");
