@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
-use chrono_tz::Tz;
 
 use super::door::budget_key;
 use super::{Governance, GovernanceError};
 use crate::base::now::Now;
+use crate::base::zone::Tz;
 use crate::config::{Agent, Config};
 use crate::govern::action::Micros;
 use crate::govern::budget::{Account, Budget};
