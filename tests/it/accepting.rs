@@ -30,6 +30,8 @@ fn a_wider_bound_counts_from_the_moment_a_person_accepts_it() {
     let shown = fleet.well(&["config", "show"]).out;
     assert!(shown.contains("- agent.one.capabilities = [\"file.read\"]"), "{shown}");
     assert!(fleet.ao(&["check"]).err.contains("nobody accepted"));
+    let doctor = fleet.ao(&["doctor"]).out;
+    assert!(doctor.contains("1 change of bounds or policies, not accepted"), "{doctor}");
     let other = fleet.ao(&["config", "accept", "0123"]);
     assert_eq!(other.code, 4, "{other:?}");
     fleet.well(&["config", "accept"]);
