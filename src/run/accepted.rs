@@ -196,13 +196,17 @@ fn head_in(operator: &Path, config: &Path) -> PathBuf {
     operator.join(FOLDER).join(format!("{}.head", stem(config)))
 }
 
-/// The head of a config, where something was accepted.
-pub fn head_of(config: &Config, state: &Path) -> Option<PathBuf> {
+/// Where the head of a config may be.
+fn places(config: &Config, state: &Path) -> impl Iterator<Item = PathBuf> {
     let noted = std::fs::read(note(state)).ok();
     let noted = noted.and_then(|bytes| serde_json::from_slice::<PathBuf>(&bytes).ok());
     let folders = [operator::folder().ok(), noted, config.governance.operator.clone()];
-    let heads = folders.into_iter().flatten().map(|folder| head_in(&folder, &config.file));
-    heads.into_iter().find(|path| path.exists())
+    folders.into_iter().flatten().map(|folder| head_in(&folder, &config.file))
+}
+
+/// The head of a config, where something was accepted.
+pub fn head_of(config: &Config, state: &Path) -> Option<PathBuf> {
+    places(config, state).find(|path| path.exists())
 }
 
 /// Changes whenever something is accepted.
@@ -341,6 +345,10 @@ pub fn accept(
         file::remove(&before)?;
     }
     let state = Store::new(config).state();
+    // The keys may have been elsewhere before; what was accepted with those counts no more.
+    for old in places(config, &state).filter(|old| *old != path && old.exists()) {
+        file::remove(&old)?;
+    }
     file::replace(&note(&state), &json(&operator.folder()), 0o600)?;
     Ok(())
 }
