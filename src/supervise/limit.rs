@@ -73,6 +73,7 @@ fn observe(unit: &mut Unit, known: &Known, settings: &Settings, now: Now, out: &
         }
         PaneState::Working if now.mono.since(known.since_mono) < WORKS_AGAIN_AFTER => return,
         PaneState::Working => window::Event::Working,
+        PaneState::Fatal if unit.is_limited() && !agent::is_certain(known, now) => return,
         PaneState::Fatal if unit.is_limited() => {
             // No text mends it: at the end it is started anew instead of probed.
             unit.fresh_next = true;

@@ -25,8 +25,12 @@ pub mod restart;
 pub mod waking;
 
 #[cfg(test)]
+mod fleet_tests;
+#[cfg(test)]
+mod life_tests;
+#[cfg(test)]
 mod sequence_tests;
 #[cfg(test)]
 mod stall_tests;
 #[cfg(test)]
-mod tests;
+mod story;
