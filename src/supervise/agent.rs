@@ -228,6 +228,11 @@ pub fn fail(unit: &mut Unit, why: &str, now: Now, out: &mut Vec<Action>) {
     note(unit, now, What::Failed, why, true, out);
 }
 
+/// Why it cannot start while its session's name is another's.
+pub fn taken(unit: &Unit) -> String {
+    format!("a session named `{}` exists that ao did not start", unit.spec.session)
+}
+
 /// Opens a new attempt.
 pub fn start(unit: &mut Unit, cause: &str, now: Now, out: &mut Vec<Action>) {
     unit.attempt += 1;
@@ -279,8 +284,7 @@ pub fn up(unit: &mut Unit, by_name: bool, now: Now, out: &mut Vec<Action>) -> Op
         return Some(Outcome::Disabled);
     }
     if unit.foreign {
-        let why = format!("a session named `{}` exists that ao did not start", unit.spec.session);
-        return Some(Outcome::Failed { why });
+        return Some(Outcome::Failed { why: taken(unit) });
     }
     // A disabled agent started by name runs, but nobody heals it.
     unit.wanted = unit.spec.enabled;
@@ -348,8 +352,7 @@ pub fn down(unit: &mut Unit, now: Now, out: &mut Vec<Action>) -> Option<Outcome>
 /// `restart`: stop, start, and forget that it failed.
 pub fn restart(unit: &mut Unit, fresh: bool, now: Now, out: &mut Vec<Action>) -> Option<Outcome> {
     if unit.foreign {
-        let why = format!("a session named `{}` exists that ao did not start", unit.spec.session);
-        return Some(Outcome::Failed { why });
+        return Some(Outcome::Failed { why: taken(unit) });
     }
     unit.wanted = unit.spec.enabled;
     unit.fresh_next |= fresh;

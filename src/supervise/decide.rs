@@ -60,7 +60,7 @@ pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
             if let Some(found) = fleet.units.get_mut(unit)
                 && found.attempt == *attempt
             {
-                stopped(found, outcome, &mut fleet.owed, now, &mut out);
+                stopped(found, outcome, &mut fleet.owed, &fleet.settings, now, &mut out);
             }
         }
         Event::Typed { unit, message, outcome } => {
@@ -330,6 +330,7 @@ fn stopped(
     unit: &mut Unit,
     outcome: &StopOutcome,
     owed: &mut [Owed],
+    settings: &Settings,
     now: Now,
     out: &mut Vec<Action>,
 ) {
@@ -347,6 +348,11 @@ fn stopped(
                 Then::Rest => {
                     unit.life = Life::NotStarted;
                     settle(owed, &name, &Outcome::Stopped { cut: *cut });
+                }
+                Then::Restart if unit.foreign => {
+                    let death = Death::Ended { cause: "its session's name was taken".to_owned() };
+                    agent::died(unit, &death, Ctx { now, delay: Duration::ZERO, settings }, out);
+                    settle(owed, &name, &Outcome::Failed { why: agent::taken(unit) });
                 }
                 Then::Restart => agent::start(unit, &cause, now, out),
                 Then::Hold => unit.life = Life::NotStarted,

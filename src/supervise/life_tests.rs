@@ -544,3 +544,31 @@ fn one_fatal_look_within_a_limit_does_not_give_its_conversation_up() {
     assert!(given_up(&fleet));
     assert!(fleet.units[&name("a")].fresh_next);
 }
+
+#[test]
+fn a_name_that_was_taken_while_it_stopped_is_not_started_on() {
+    let fleet = check(
+        running(&spec("a")),
+        &[
+            (10, restart("r", &["a"])),
+            (11, looked(vec![("a", Seen::Foreign)])),
+            (12, gone("a", 1)),
+            (20, looked(vec![])),
+        ],
+        expect![[r#"
+            10 s requested
+                a: stopping: asked for by `ao restart`
+                STOP a 1
+            11 s looked
+                a: foreign session: a session named `a` exists that ao did not start; it is left alone (!)
+            12 s stopped
+                a: stopped: asked for by `ao restart`; it left
+                a: died: its session's name was taken
+                ANSWER r: a Failed { why: "a session named `a` exists that ao did not start" }
+            20 s looked
+                a: starting: its session's name was taken
+                START a 2
+        "#]],
+    );
+    assert!(matches!(fleet.units[&name("a")].life, Life::Starting { .. }));
+}

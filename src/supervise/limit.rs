@@ -284,6 +284,8 @@ fn again(unit: &mut Unit, cause: &str, now: Now, out: &mut Vec<Action>) {
     unit.restarts_total += 1;
     match &unit.life {
         Life::Running { .. } => agent::stop(unit, Then::Restart, cause, now, out),
+        // It returns when the name is free.
+        Life::Dead { .. } | Life::NotStarted if unit.foreign => unit.life = Life::NotStarted,
         Life::Dead { .. } | Life::NotStarted => agent::start(unit, cause, now, out),
         Life::Starting { .. } | Life::Stopping { .. } | Life::Failed { .. } | Life::Done { .. } => {
         }
