@@ -20,6 +20,7 @@ mod waking;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ use super::store::{Heartbeat, Snapshot, Store, StoreError};
 use super::units;
 use crate::base::name::{PaneId, UnitName};
 use crate::base::now::{Mono, Now};
+use crate::base::zone::Tz;
 use crate::config::{Agent, Config};
 use crate::screen::detect::Detector;
 use crate::supervise::action::{Action, Report, What};
@@ -79,10 +81,10 @@ pub struct Engine {
     environment: BTreeMap<String, String>,
     overrides: Overrides,
     /// Of the CLIs: ours, as they get our environment.
-    zone: chrono_tz::Tz,
+    zone: Tz,
     heartbeat: Option<Heartbeat>,
     /// By backend: agents of one backend read alike.
-    detectors: BTreeMap<String, Detector>,
+    detectors: BTreeMap<String, Arc<Detector>>,
     captured: BTreeMap<UnitName, Captured>,
     hearings: Hearings,
     dialogs: Dialogs,
