@@ -117,7 +117,8 @@ fn gone(unit: &mut Unit, death: &Death, ctx: Ctx<'_>, out: &mut Vec<Action>) -> 
     match &unit.life {
         Life::Running { since, .. } => {
             let young = ctx.now.mono.since(*since) < YOUNG;
-            if *death == Death::SessionGone && young && !unit.missed {
+            let unseen = matches!(death, Death::SessionGone | Death::ServerGone { .. });
+            if unseen && young && !unit.missed {
                 unit.missed = true;
                 out.push(Action::Look);
                 return false;

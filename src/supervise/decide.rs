@@ -14,7 +14,7 @@ use super::settings::Settings;
 use super::state::{
     Brake, Death, Fleet, Life, Owed, ServerId, Sight, Then, Unit, UnitKind, UnitSpec,
 };
-use super::{limit, overload, pacing, pinging, sequence, stall, waking};
+use super::{limit, overload, pacing, pinging, probing, sequence, stall, waking};
 use crate::base::human::count;
 use crate::base::name::UnitName;
 use crate::base::now::Now;
@@ -107,6 +107,7 @@ pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
         Some(_) | None => due(fleet, now, &mut out),
     }
     if fleet.sight == Sight::Clear {
+        probing::hold(fleet, now);
         for unit in fleet.units.values_mut() {
             outbox::due(unit, now, &mut out);
         }

@@ -572,3 +572,15 @@ fn a_name_that_was_taken_while_it_stopped_is_not_started_on() {
     );
     assert!(matches!(fleet.units[&name("a")].life, Life::Starting { .. }));
 }
+
+#[test]
+fn a_server_that_was_not_there_before_its_start_is_looked_for_once_more() {
+    let gone = || Event::ServerGone { evidence: "its pid is gone".to_owned() };
+    let mut fleet = running(&spec("a"));
+    assert!(tell(&mut fleet, &[(3, gone())]).contains("LOOK"));
+    tell(&mut fleet, &[(3, looked(vec![alive("a", 1)]))]);
+    assert!(fleet.units[&name("a")].is_running());
+    assert!(tell(&mut fleet, &[(3, gone()), (3, gone())]).contains("START a 2"));
+    let mut fleet = running(&spec("a"));
+    assert!(tell(&mut fleet, &[(30, gone())]).contains("START a 2"), "an older one is believed");
+}

@@ -439,7 +439,7 @@ fn switch(unit: &mut Unit, settings: &Settings, now: Now, out: &mut Vec<Action>)
 }
 
 /// The account whose limits the unit is under now.
-fn account(unit: &Unit) -> &str {
+pub(super) fn account(unit: &Unit) -> &str {
     match (&unit.away, &unit.spec.habits.fallback_account) {
         (Some(_), Some(fallback)) => fallback,
         (Some(_) | None, _) => &unit.spec.habits.account,

@@ -14,6 +14,7 @@ pub mod outbox;
 pub mod overload;
 pub mod pacing;
 pub mod pinging;
+mod probing;
 pub mod sequence;
 pub mod settings;
 pub mod stall;
