@@ -25,6 +25,8 @@ pub const STOP_AGAIN_AFTER: Duration = Duration::from_secs(30);
 pub const EXIT_CANNOT_START: i32 = 78;
 /// A fatal screen must stand this long and be read twice before anything is killed for it.
 pub const FATAL_DWELL: Duration = Duration::from_secs(5);
+/// A look that misses a process this young may have been made before its start.
+pub const YOUNG: Duration = Duration::from_secs(5);
 
 /// The circumstances of one decision.
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +82,7 @@ fn alive(
     out: &mut Vec<Action>,
 ) {
     let now = ctx.now;
+    unit.missed = false;
     let running = |since, since_wall| Life::Running { pane: pane.clone(), pid, since, since_wall };
     match &unit.life {
         Life::Running { pane: known, pid: known_pid, since, .. } => {
@@ -112,7 +115,14 @@ fn alive(
 
 fn gone(unit: &mut Unit, death: &Death, ctx: Ctx<'_>, out: &mut Vec<Action>) -> bool {
     match &unit.life {
-        Life::Running { .. } => {
+        Life::Running { since, .. } => {
+            let young = ctx.now.mono.since(*since) < YOUNG;
+            let unseen = matches!(death, Death::SessionGone | Death::ServerGone { .. });
+            if unseen && young && !unit.missed {
+                unit.missed = true;
+                out.push(Action::Look);
+                return false;
+            }
             died(unit, death, ctx, out);
             true
         }
@@ -160,6 +170,7 @@ pub fn died(unit: &mut Unit, death: &Death, ctx: Ctx<'_>, out: &mut Vec<Action>)
     };
     unit.reading = None;
     unit.mismatched_looks = 0;
+    unit.missed = false;
     let why = match lived {
         Some(lived) => format!("{} after {}", death.words(), human::duration(lived)),
         None => death.words(),
@@ -218,12 +229,18 @@ pub fn fail(unit: &mut Unit, why: &str, now: Now, out: &mut Vec<Action>) {
     note(unit, now, What::Failed, why, true, out);
 }
 
+/// Why it cannot start while its session's name is another's.
+pub fn taken(unit: &Unit) -> String {
+    format!("a session named `{}` exists that ao did not start", unit.spec.session)
+}
+
 /// Opens a new attempt.
 pub fn start(unit: &mut Unit, cause: &str, now: Now, out: &mut Vec<Action>) {
     unit.attempt += 1;
     unit.life = Life::Starting { since: now.mono };
     unit.reading = None;
     unit.mismatched_looks = 0;
+    unit.missed = false;
     stall::begun(unit);
     note(unit, now, What::Starting, cause, false, out);
     out.push(Action::Start {
@@ -241,6 +258,7 @@ pub fn stop(unit: &mut Unit, then: Then, cause: &str, now: Now, out: &mut Vec<Ac
     // What its screen says from here on is about its end.
     unit.reading = None;
     unit.mismatched_looks = 0;
+    unit.missed = false;
     note(unit, now, What::Stopping, cause, false, out);
     push_stop(unit, cause, out);
 }
@@ -267,8 +285,7 @@ pub fn up(unit: &mut Unit, by_name: bool, now: Now, out: &mut Vec<Action>) -> Op
         return Some(Outcome::Disabled);
     }
     if unit.foreign {
-        let why = format!("a session named `{}` exists that ao did not start", unit.spec.session);
-        return Some(Outcome::Failed { why });
+        return Some(Outcome::Failed { why: taken(unit) });
     }
     // A disabled agent started by name runs, but nobody heals it.
     unit.wanted = unit.spec.enabled;
@@ -336,8 +353,7 @@ pub fn down(unit: &mut Unit, now: Now, out: &mut Vec<Action>) -> Option<Outcome>
 /// `restart`: stop, start, and forget that it failed.
 pub fn restart(unit: &mut Unit, fresh: bool, now: Now, out: &mut Vec<Action>) -> Option<Outcome> {
     if unit.foreign {
-        let why = format!("a session named `{}` exists that ao did not start", unit.spec.session);
-        return Some(Outcome::Failed { why });
+        return Some(Outcome::Failed { why: taken(unit) });
     }
     unit.wanted = unit.spec.enabled;
     unit.fresh_next |= fresh;
@@ -419,13 +435,18 @@ fn fatal(unit: &mut Unit, reading: &Reading, now: Now, out: &mut Vec<Action>) {
         Some(Cure::Person | Cure::Wait) => return,
     }
     let Some(known) = &unit.reading else { return };
-    if known.looks < 2 || now.mono.since(known.since_mono) < FATAL_DWELL {
+    if !is_certain(known, now) {
         return;
     }
     let text = known.evidence.first().map_or("", |evidence| first_line(&evidence.text));
     let cause = format!("its conversation cannot go on: {text}");
     unit.fresh_next = true;
     replace(unit, &cause, now, out);
+}
+
+/// Whether a fatal screen was read often and long enough to act on it.
+pub fn is_certain(known: &Known, now: Now) -> bool {
+    known.looks >= 2 && now.mono.since(known.since_mono) >= FATAL_DWELL
 }
 
 /// Ends a process that is of no use and starts another when the backoff allows.

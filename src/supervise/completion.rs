@@ -53,6 +53,7 @@ pub(super) fn due(fleet: &mut Fleet, settings: &SequenceSettings, now: Now, out:
         | None => false,
     };
     match unit {
+        Some(unit) if lost && unit.foreign => {}
         Some(unit) if lost && tries < FOLLOW_UP_TRIES_MAX => {
             agent::start(unit, "its start on completion was lost", now, out);
             let attempt = unit.attempt;

@@ -14,7 +14,7 @@ use super::settings::Settings;
 use super::state::{
     Brake, Death, Fleet, Life, Owed, ServerId, Sight, Then, Unit, UnitKind, UnitSpec,
 };
-use super::{limit, overload, pacing, pinging, sequence, stall, waking};
+use super::{limit, overload, pacing, pinging, probing, sequence, stall, waking};
 use crate::base::human::count;
 use crate::base::name::UnitName;
 use crate::base::now::Now;
@@ -60,7 +60,7 @@ pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
             if let Some(found) = fleet.units.get_mut(unit)
                 && found.attempt == *attempt
             {
-                stopped(found, outcome, &mut fleet.owed, now, &mut out);
+                stopped(found, outcome, &mut fleet.owed, &fleet.settings, now, &mut out);
             }
         }
         Event::Typed { unit, message, outcome } => {
@@ -107,6 +107,7 @@ pub fn decide(fleet: &mut Fleet, event: &Event, now: Now) -> Vec<Action> {
         Some(_) | None => due(fleet, now, &mut out),
     }
     if fleet.sight == Sight::Clear {
+        probing::hold(fleet, now);
         for unit in fleet.units.values_mut() {
             outbox::due(unit, now, &mut out);
         }
@@ -330,6 +331,7 @@ fn stopped(
     unit: &mut Unit,
     outcome: &StopOutcome,
     owed: &mut [Owed],
+    settings: &Settings,
     now: Now,
     out: &mut Vec<Action>,
 ) {
@@ -347,6 +349,11 @@ fn stopped(
                 Then::Rest => {
                     unit.life = Life::NotStarted;
                     settle(owed, &name, &Outcome::Stopped { cut: *cut });
+                }
+                Then::Restart if unit.foreign => {
+                    let death = Death::Ended { cause: "its session's name was taken".to_owned() };
+                    agent::died(unit, &death, Ctx { now, delay: Duration::ZERO, settings }, out);
+                    settle(owed, &name, &Outcome::Failed { why: agent::taken(unit) });
                 }
                 Then::Restart => agent::start(unit, &cause, now, out),
                 Then::Hold => unit.life = Life::NotStarted,

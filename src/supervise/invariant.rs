@@ -1,5 +1,6 @@
 //! What must be true of the fleet after every event, whatever happened.
 
+use super::sequence::FollowUp;
 use super::state::{Fleet, Life};
 
 /// Every broken rule, in words. Empty when all is well.
@@ -21,6 +22,9 @@ pub fn broken(fleet: &Fleet) -> Vec<String> {
         if !unit.is_running() && unit.reading.is_some() {
             found.push(format!("`{name}` does not run but has a reading"));
         }
+    }
+    if fleet.phases.finished.is_none() && fleet.phases.follow_up != FollowUp::None {
+        found.push("the last task is due though the sequence is not complete".to_owned());
     }
     for debt in &fleet.owed {
         if debt.outcomes.values().all(Option::is_some) {

@@ -73,6 +73,7 @@ fn observe(unit: &mut Unit, known: &Known, settings: &Settings, now: Now, out: &
         }
         PaneState::Working if now.mono.since(known.since_mono) < WORKS_AGAIN_AFTER => return,
         PaneState::Working => window::Event::Working,
+        PaneState::Fatal if unit.is_limited() && !agent::is_certain(known, now) => return,
         PaneState::Fatal if unit.is_limited() => {
             // No text mends it: at the end it is started anew instead of probed.
             unit.fresh_next = true;
@@ -283,6 +284,8 @@ fn again(unit: &mut Unit, cause: &str, now: Now, out: &mut Vec<Action>) {
     unit.restarts_total += 1;
     match &unit.life {
         Life::Running { .. } => agent::stop(unit, Then::Restart, cause, now, out),
+        // It returns when the name is free.
+        Life::Dead { .. } | Life::NotStarted if unit.foreign => unit.life = Life::NotStarted,
         Life::Dead { .. } | Life::NotStarted => agent::start(unit, cause, now, out),
         Life::Starting { .. } | Life::Stopping { .. } | Life::Failed { .. } | Life::Done { .. } => {
         }
@@ -436,7 +439,7 @@ fn switch(unit: &mut Unit, settings: &Settings, now: Now, out: &mut Vec<Action>)
 }
 
 /// The account whose limits the unit is under now.
-fn account(unit: &Unit) -> &str {
+pub(super) fn account(unit: &Unit) -> &str {
     match (&unit.away, &unit.spec.habits.fallback_account) {
         (Some(_), Some(fallback)) => fallback,
         (Some(_) | None, _) => &unit.spec.habits.account,

@@ -14,6 +14,7 @@ pub mod outbox;
 pub mod overload;
 pub mod pacing;
 pub mod pinging;
+mod probing;
 pub mod sequence;
 pub mod settings;
 pub mod stall;
@@ -25,8 +26,12 @@ pub mod restart;
 pub mod waking;
 
 #[cfg(test)]
+mod fleet_tests;
+#[cfg(test)]
+mod life_tests;
+#[cfg(test)]
 mod sequence_tests;
 #[cfg(test)]
 mod stall_tests;
 #[cfg(test)]
-mod tests;
+mod story;

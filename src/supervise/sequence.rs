@@ -545,10 +545,7 @@ fn written(fleet: &mut Fleet, settings: &SequenceSettings, now: Now, out: &mut V
                         | Life::Running { .. }
                         | Life::Stopping { .. }
                         | Life::Dead { .. }
-                        | Life::Done { .. } => format!(
-                            "a session named `{}` exists that ao did not start",
-                            unit.spec.session
-                        ),
+                        | Life::Done { .. } => agent::taken(unit),
                     };
                     if unit.foreign || matches!(unit.life, Life::Failed { .. }) {
                         settle(&mut fleet.owed, name, &Outcome::Failed { why });

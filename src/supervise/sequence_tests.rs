@@ -14,7 +14,7 @@ use super::decide::decide;
 use super::event::{Event, Outcome, Request, RequestId, Seen, Sighting, StartOutcome, StopOutcome};
 use super::sequence::{Heard, Step, Target};
 use super::settings::{SequenceSettings, Settings};
-use super::state::{Care, Fleet, ServerId, Sight, UnitKind, UnitSpec, outcomes_lost};
+use super::state::{Care, Death, Fleet, ServerId, Sight, UnitKind, UnitSpec, outcomes_lost};
 use super::{invariant, wake};
 use crate::base::name::{PaneId, SessionName, UnitName};
 use crate::base::now::{Mono, Now};
@@ -364,6 +364,39 @@ fn a_done_phase_moves_all_to_the_next_and_the_last_one_completes_and_fires_once(
     let last = played.answers.values().last().expect("asked");
     assert_eq!(last[&name("builder")], Outcome::Finished);
     assert_eq!(played.starts_of("builder").len(), 2, "nothing is started while it is complete");
+}
+
+#[test]
+fn its_last_task_runs_once_though_its_trigger_is_answered_twice() {
+    let mut played = Played::new(&["p1"]);
+    played.trigger = true;
+    played.up();
+    played.says_done("p1");
+    played.running.remove(&name("reporter"));
+    let seen = Seen::Dead { death: Death::Exited { status: 0 }, of: None };
+    let panes = vec![Sighting { unit: name("reporter"), seen }];
+    played.feed(Event::Looked { server: ServerId { pid: 1, started: 1 }, panes });
+    played.feed(Event::Sequence { heard: Heard::Trigger { found: true } });
+    played.settle();
+    assert_eq!(played.starts_of("reporter").len(), 1);
+}
+
+#[test]
+fn a_trigger_that_comes_after_the_end_waits_for_the_next_one() {
+    let mut played = Played::new(&["p1"]);
+    played.up();
+    played.says_done("p1");
+    played.trigger = true;
+    played.settle();
+    // One that could not be ended is found at work, so that the end is written once more.
+    played.running.insert(name("builder"), (77, "p1".to_owned()));
+    played.settle();
+    assert_eq!(played.on(), [""; 0]);
+    assert!(played.trigger && !played.taken);
+    played.settings.phases.push("p2".to_owned());
+    played.configure();
+    played.says_done("p2");
+    assert_eq!(played.starts_of("reporter").len(), 1);
 }
 
 #[test]

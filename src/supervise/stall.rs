@@ -100,8 +100,11 @@ pub enum Verdict {
 
 /// A screen was read: work ends a stall, a marker defers it.
 pub fn read(unit: &mut Unit, reading: &Reading, now: Now, out: &mut Vec<Action>) {
+    // A nudge that still waits is about a stall that is over.
+    let spared = reading.state == PaneState::Working && drop_nudge(unit);
     if reading.state == PaneState::Working && proven(unit, now) {
         let step = match unit.stall.rung {
+            Rung::Nudged if spared => "a while, without the nudge",
             Rung::Nudged => "the nudge",
             Rung::Calm | Rung::Resumed | Rung::Fresh => "its restart",
         };
@@ -129,6 +132,15 @@ pub fn read(unit: &mut Unit, reading: &Reading, now: Now, out: &mut Vec<Action>)
             agent::note(unit, now, What::Stall, &why, false, out);
         }
     }
+}
+
+/// Takes an untyped nudge back; whether there was one.
+fn drop_nudge(unit: &mut Unit) -> bool {
+    let before = unit.outbox.len();
+    unit.outbox.retain(|message| {
+        message.draft.origin != Origin::Nudge || message.stage != outbox::Stage::Queued
+    });
+    unit.outbox.len() < before
 }
 
 /// Whether work that is seen now shows that the last step helped. Every start works for a while, on its
@@ -162,6 +174,7 @@ pub fn sampled(unit: &mut Unit, cpu_ms: u64, silent_ms: Option<u64>, now: Now) {
 
 /// A process that was begun anew has its own CPU; the ladder goes on.
 pub fn begun(unit: &mut Unit) {
+    drop_nudge(unit);
     unit.stall.cpu = None;
     unit.stall.waits_until = None;
 }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use chrono::DateTime;
 
+use super::outbox::{self, Draft, MessageId, Origin};
 use super::stall::{self, Cpu, Verdict};
 use super::state::{Care, Habits, Known, Life, Unit, UnitKind, UnitSpec};
 use crate::base::name::{PaneId, SessionName, UnitName};
 use crate::base::now::{Mono, Now};
-use crate::screen::PaneState;
+use crate::screen::{Composer, PaneState, Reading};
 
 const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
@@ -96,4 +97,38 @@ fn without_cpu_figures_that_are_new_and_quiet_for_long_nobody_is_stalled() {
     let mut unit = resting(PaneState::Idle, Some(0), HOUR);
     unit.stall.cpu.as_mut().expect("set").quiet_since = None;
     check(&unit, HOUR, false);
+}
+
+#[test]
+fn a_nudge_that_waits_is_taken_back_when_its_agent_works_or_is_begun_anew() {
+    for works in [true, false] {
+        let mut unit = resting(PaneState::Idle, Some(0), HOUR);
+        let mut newest = MessageId::default();
+        for origin in [Origin::Nudge, Origin::Person] {
+            let draft = Draft {
+                text: "go on".to_owned(),
+                origin,
+                key: None,
+                expires_at: None,
+                busy_input: false,
+                command: false,
+            };
+            outbox::push(&mut unit, &mut newest, draft, None, now(HOUR), &mut Vec::new());
+        }
+        if works {
+            let reading = Reading {
+                state: PaneState::Working,
+                evidence: Vec::new(),
+                cure: None,
+                composer: Composer::Empty,
+                live_hash: 2,
+                marker: None,
+            };
+            stall::read(&mut unit, &reading, now(HOUR), &mut Vec::new());
+        } else {
+            stall::begun(&mut unit);
+        }
+        let left: Vec<Origin> = unit.outbox.iter().map(|message| message.draft.origin).collect();
+        assert_eq!(left, [Origin::Person], "works: {works}");
+    }
 }

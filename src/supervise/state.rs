@@ -187,6 +187,9 @@ pub struct Unit {
     pub fresh_next: bool,
     /// Looks in a row that found a foreign program in the pane.
     pub mismatched_looks: u8,
+    /// The last look did not find its session, too soon after its start to be believed alone.
+    #[serde(default)]
+    pub missed: bool,
     /// A session of that name exists that is not ours.
     pub foreign: bool,
     pub reading: Option<Known>,
@@ -352,6 +355,7 @@ impl Unit {
             restarts_total: 0,
             fresh_next: false,
             mismatched_looks: 0,
+            missed: false,
             foreign: false,
             reading: None,
             last: None,
@@ -409,6 +413,7 @@ pub fn after_reboot(mut fleet: Fleet) -> Fleet {
         unit.restarts.cleared();
         unit.reading = None;
         unit.mismatched_looks = 0;
+        unit.missed = false;
         unit.foreign = false;
         unit.launched_digest = None;
         unit.stall = StallClock::default();

@@ -351,7 +351,7 @@ impl Sim {
         }
     }
 
-    /// The unit as it is, if the event speaks of an attempt that is over.
+    /// The unit as the time that has passed makes it, if the event speaks of an attempt that is over.
     fn outdated(&self, event: &Event) -> Option<Unit> {
         let (Event::Read { unit, attempt, .. }
         | Event::Started { unit, attempt, .. }
@@ -359,7 +359,13 @@ impl Sim {
         else {
             return None;
         };
-        self.fleet.units.get(unit).filter(|unit| unit.attempt != *attempt).cloned()
+        self.fleet.units.get(unit).filter(|unit| unit.attempt != *attempt)?;
+        let nobody = UnitName::new("nobody").expect("plain");
+        let outcome = Typed::Held { why: String::new() };
+        let nothing = Event::Typed { unit: nobody, message: MessageId(0), outcome };
+        let mut fleet = self.fleet.clone();
+        decide(&mut fleet, &nothing, self.now());
+        fleet.units.remove(unit)
     }
 
     fn before(&mut self) -> BTreeMap<UnitName, Before> {

@@ -62,6 +62,8 @@ pub(crate) struct Loops {
     /// The phase of each start, and of each process by its pid.
     pub(crate) decided: BTreeMap<(UnitName, u64), String>,
     on: BTreeMap<UnitName, (u32, String)>,
+    /// Ends of the sequence, each written down for the first time.
+    ends: u64,
     /// Triggers taken, runs of the reporter, and runs that may have been lost without a trace.
     takes: u64,
     runs: u64,
@@ -253,6 +255,7 @@ impl Sim {
             }
             Step::Complete { index, finished } => {
                 let again = self.loops.marker.is_some();
+                self.loops.ends += u64::from(!again);
                 let open = finished.last().filter(|last| !self.loops.was_done.contains(*last));
                 self.ensure(again || open.is_none(), || {
                     format!("complete, but {open:?} is not done")
@@ -271,7 +274,13 @@ impl Sim {
                 return;
             }
         };
-        self.push(self.world.mono + 1, Happening::Told(self.epoch, Event::Sequence { heard }));
+        let answer = Event::Sequence { heard };
+        if matches!(step, Step::TakeTrigger) && self.world.random.one_in(3) {
+            // It was asked twice, and the second answer was long on its way.
+            let late = self.world.mono + self.world.random.within(1_000, 20 * super::MINUTE);
+            self.push(late, Happening::Told(self.epoch, answer.clone()));
+        }
+        self.push(self.world.mono + 1, Happening::Told(self.epoch, answer));
     }
 
     /// From one phase only to the next, and only when it is done; a person may go anywhere.
@@ -314,10 +323,9 @@ impl Sim {
             self.push(ends, Happening::Crash(unit.clone(), pid));
             self.loops.on.insert(unit.clone(), (pid, String::new()));
             self.loops.runs += 1;
-            let (runs, takes) = (self.loops.runs, self.loops.takes);
-            let lost = self.loops.lost_runs;
-            self.ensure(runs <= takes + lost, || {
-                format!("the last task ran {runs} times for {takes} triggers ({lost} lost)")
+            let Loops { runs, takes, ends, lost_runs: lost, .. } = self.loops;
+            self.ensure(runs <= takes.min(ends) + lost, || {
+                format!("the last task ran {runs} times for {takes} triggers and {ends} ends ({lost} lost)")
             });
         }
         if let Some(phase) = self.loops.decided.get(&(unit.clone(), attempt)) {
