@@ -34,6 +34,7 @@ use self::sensors::Hearings;
 pub use self::sequence::COMPLETE;
 use self::starting::Opening;
 use super::journal::Journal;
+use super::listener::Listener;
 use super::notify::Notifier;
 use super::prepare::Overrides;
 use super::project::Project;
@@ -85,6 +86,7 @@ pub struct Engine {
     detectors: BTreeMap<String, Detector>,
     captured: BTreeMap<UnitName, Captured>,
     hearings: Hearings,
+    listener: Option<Listener>,
     dialogs: Dialogs,
     world: Option<World>,
     outcomes: Sender<Event>,
@@ -157,6 +159,7 @@ impl Engine {
             detectors: BTreeMap::new(),
             captured: BTreeMap::new(),
             hearings: Hearings::new(),
+            listener: None,
             dialogs: Dialogs::default(),
             world: None,
             outcomes,
