@@ -120,6 +120,28 @@ impl Answer {
         Self::Refuse { status: 429, headers: BTreeMap::new(), body }
     }
 
+    /// The error shape of Google's API; `retry_after_secs` as it names a delay.
+    pub fn google_error(
+        code: u16,
+        status: &str,
+        message: &str,
+        retry_after_secs: Option<u64>,
+    ) -> Self {
+        let details: Vec<serde_json::Value> = retry_after_secs
+            .map(|secs| {
+                serde_json::json!({
+                    "@type": "type.googleapis.com/google.rpc.RetryInfo",
+                    "retryDelay": format!("{secs}s"),
+                })
+            })
+            .into_iter()
+            .collect();
+        let body = serde_json::json!({ "error": {
+            "code": code, "message": message, "status": status, "details": details,
+        } });
+        Self::Refuse { status: code, headers: BTreeMap::new(), body }
+    }
+
     /// The error shape of OpenAI's API.
     pub fn openai_error(status: u16, message: &str, retry_after_secs: Option<u64>) -> Self {
         let headers = retry_after_secs.map(|secs| ("retry-after".to_owned(), secs.to_string()));

@@ -152,15 +152,6 @@ fn twenty_messages_to_a_busy_agent_wait_and_are_submitted_exactly_once_each() {
     check_twenty_messages(Answer::slowly(12, 100));
 }
 
-/// Where the newest evidence of the agent's state comes from, and what it says.
-fn told_by(rig: &Rig) -> (String, String) {
-    let said = rig.fleet.well(&["explain", "one", "--json"]);
-    let found: serde_json::Value = serde_json::from_str(&said.out).expect(&said.out);
-    let first = found["evidence"][0].clone();
-    let word = |name: &str| first[name].as_str().unwrap_or_default().to_owned();
-    (word("region"), word("rule"))
-}
-
 #[test]
 fn its_own_server_tells_of_turns_and_questions_and_goes_with_its_process() {
     let setup = Setup { asks: true, ..Setup::default() };
@@ -169,7 +160,7 @@ fn its_own_server_tells_of_turns_and_questions_and_goes_with_its_process() {
     rig.up();
     rig.until_answered(1);
     rig.until("its server tells the end of the turn", || {
-        (told_by(&rig) == ("api".into(), "turn ended".into())).then_some(())
+        (rig.told_by() == ("api".into(), "turn ended".into())).then_some(())
     });
     let input = json!({ "command": "touch made", "description": "makes it" });
     rig.stub.play(Script {
@@ -181,20 +172,20 @@ fn its_own_server_tells_of_turns_and_questions_and_goes_with_its_process() {
     });
     rig.fleet.well(&["send", "one", "--wait", "60", "make it"]);
     rig.until("its server tells the question", || {
-        (told_by(&rig) == ("api".into(), "permission asked".into())).then_some(())
+        (rig.told_by() == ("api".into(), "permission asked".into())).then_some(())
     });
     assert_eq!(rig.fleet.status().state("one"), "waiting");
     rig.stub.always(Answer::slowly(2_000, 100));
     rig.fleet.tmux(&["send-keys", "-t", "=fleet-one:", "Enter"]);
     rig.until("its server tells that it goes on", || {
-        (told_by(&rig) == ("api".into(), "turn started".into())).then_some(())
+        (rig.told_by() == ("api".into(), "turn started".into())).then_some(())
     });
     // The server goes with its process; that of the next start has another port.
     let pid = rig.fleet.status().pid("one").unwrap();
     kill(pid);
     rig.until("another process runs", || rig.fleet.status().pid("one").filter(|&now| now != pid));
-    assert_ne!(told_by(&rig).0, "api", "nobody speaks for a process that is gone");
+    assert_ne!(rig.told_by().0, "api", "nobody speaks for a process that is gone");
     rig.until("the new server is heard", || {
-        (told_by(&rig) == ("api".into(), "turn started".into())).then_some(())
+        (rig.told_by() == ("api".into(), "turn started".into())).then_some(())
     });
 }
