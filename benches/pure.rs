@@ -9,6 +9,7 @@ use std::path::Path;
 use ao::backend::detect_preset;
 use ao::base::name::PaneId;
 use ao::base::now::{Mono, Now};
+use ao::base::zone::Tz;
 use ao::config;
 use ao::govern::action::{Ask, Micros};
 use ao::govern::attribute::{Attribute, Attributes, Source, Value};
@@ -31,6 +32,10 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 
 const EXAMPLE: &str = include_str!("../agents.example.toml");
 const SERVER: ServerId = ServerId { pid: 1, started: 1 };
+
+fn berlin() -> Tz {
+    "Europe/Berlin".parse().expect("the name of a zone")
+}
 
 fn now() -> Now {
     Now {
@@ -109,7 +114,8 @@ fn banners(criterion: &mut Criterion) {
     let text = "You've hit your session limit · resets 3:45pm (Europe/Berlin)";
     let at = now().wall;
     criterion.bench_function("limits: read a banner", |bencher| {
-        bencher.iter(|| limits::read(black_box(text), at, chrono_tz::Europe::Berlin));
+        let berlin = berlin();
+        bencher.iter(|| limits::read(black_box(text), at, berlin));
     });
 }
 
@@ -138,7 +144,7 @@ fn transcripts(criterion: &mut Criterion) {
             let mut out = String::new();
             bencher.iter(|| {
                 out.clear();
-                let mut renderer = Renderer::new("agent", chrono_tz::Europe::Berlin, false);
+                let mut renderer = Renderer::new("agent", berlin(), false);
                 Reader::new(format).whole(black_box(text), &mut |event| {
                     if let transcript::Event::Entry(entry) = event {
                         renderer.line(&entry, &mut out);
@@ -151,7 +157,7 @@ fn transcripts(criterion: &mut Criterion) {
             bencher.iter(|| {
                 let mut ledger = Ledger::default();
                 Reader::new(format).whole(black_box(text), &mut |event| {
-                    ledger.take("session", &event, now().wall, chrono_tz::Europe::Berlin);
+                    ledger.take("session", &event, now().wall, berlin());
                 });
                 ledger
             });
@@ -199,7 +205,7 @@ fn policies(criterion: &mut Criterion) {
             attributes: &attributes,
             used: &usage,
             now: now().wall,
-            zone: chrono_tz::UTC,
+            zone: Tz::UTC,
         };
         criterion.bench_function(&format!("policy: 1,000 rules, 10 match, {name}"), |bencher| {
             bencher.iter(|| set.evaluate(black_box(&ask), &situation));

@@ -16,5 +16,5 @@ fuzz_target!(|input: (&[u8], u32)| {
         max_wait: Duration::from_secs(86_400),
     };
     let screen = Screen::parse_bytes(bytes);
-    marker::read(&screen, chrono_tz::Europe::Berlin, bounds, now);
+    marker::read(&screen, "Europe/Berlin".parse::<ao::base::zone::Tz>().unwrap(), bounds, now);
 });

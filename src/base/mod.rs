@@ -9,3 +9,4 @@ pub mod quote;
 pub mod redact;
 pub mod suggest;
 pub mod template;
+pub mod zone;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chrono_tz::Tz;
+use crate::base::zone::Tz;
 
 use crate::base::name::UnitName;
 

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::zone::Tz;
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
-use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 use super::action::Micros;
@@ -290,10 +290,10 @@ pub fn dollars(micros: Micros) -> String {
 
 #[cfg(test)]
 mod tests {
-    use chrono_tz::Europe::Berlin;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::base::zone::zone;
 
     fn at(text: &str) -> DateTime<Utc> {
         DateTime::parse_from_rfc3339(text).unwrap().to_utc()
@@ -304,7 +304,7 @@ mod tests {
             name: "daily".into(),
             limit: Micros(limit),
             window,
-            zone: Berlin,
+            zone: zone("Europe/Berlin"),
             warn_at: 80,
             downgrade_at: 90,
             downgrade_to: None,
@@ -323,14 +323,13 @@ mod tests {
             (Window::Month, "2026-12-31T23:30:00Z", "2026-12-31T23:00:00Z", "2027-01-31T23:00:00Z"),
         ] {
             assert_eq!(
-                window.around(Berlin, at(moment)),
+                window.around(zone("Europe/Berlin"), at(moment)),
                 (at(begin), at(end)),
                 "{window:?} {moment}"
             );
         }
         // Clocks that skip midnight: the day begins at 01:00.
-        let (begin, _) =
-            Window::Day.around(chrono_tz::America::Asuncion, at("2023-10-01T12:00:00Z"));
+        let (begin, _) = Window::Day.around(zone("America/Asuncion"), at("2023-10-01T12:00:00Z"));
         assert_eq!(begin, at("2023-10-01T04:00:00Z"));
     }
 

@@ -11,8 +11,8 @@ pub mod reset;
 pub mod text;
 pub mod window;
 
+use crate::base::zone::Tz;
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
 
 pub use banner::{Banner, Scope};
 pub use reset::{Precision, Reset};

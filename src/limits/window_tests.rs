@@ -1,6 +1,6 @@
 //! The window through whole stories: one line per event, with what it made us do.
 
-use chrono_tz::Tz;
+use crate::base::zone::Tz;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 

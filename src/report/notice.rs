@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::base::zone::Tz;
 use chrono::{DateTime, TimeDelta, Timelike as _, Utc};
-use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 use crate::config::QuietHours;

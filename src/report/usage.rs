@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::base::zone::Tz;
 use chrono::{NaiveDate, SecondsFormat};
-use chrono_tz::Tz;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -227,7 +227,7 @@ mod tests {
         let usage = Usage { input, ..Usage::default() };
         let at = Some(at.parse().unwrap());
         let used = Used { at, id: None, model: model.into(), usage, sub: false };
-        ledger.take("s", &Event::Used(used), now().wall, chrono_tz::UTC);
+        ledger.take("s", &Event::Used(used), now().wall, Tz::UTC);
     }
 
     fn agents() -> (Ledger, Ledger) {
@@ -242,8 +242,7 @@ mod tests {
     #[track_caller]
     fn check(by: Option<By>, expected: &[(&str, u64, i64, u64)]) {
         let (one, two) = agents();
-        let report =
-            report([("one", &one), ("two", &two)], by, Prices::shipped(), now(), chrono_tz::UTC);
+        let report = report([("one", &one), ("two", &two)], by, Prices::shipped(), now(), Tz::UTC);
         let rows = report.rows.iter().map(|row| {
             let key = [&row.day, &row.agent, &row.model];
             let key: Vec<&str> = key.into_iter().flatten().map(String::as_str).collect();
@@ -283,7 +282,7 @@ mod tests {
         let (one, two) = agents();
         let none = Ledger::default();
         let all = [("none", &none), ("one", &one), ("two", &two)];
-        let summary = summary(all, Prices::shipped(), now(), chrono_tz::UTC);
+        let summary = summary(all, Prices::shipped(), now(), Tz::UTC);
         let one = summary.of("one", summary.day).unwrap();
         assert_eq!((one.tokens_today, one.cost_today_micros), (Some(600), Some(2_200)));
         assert_eq!(one.model_in_use.as_deref(), Some("claude-sonnet-5-5"));

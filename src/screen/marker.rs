@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
+use crate::base::zone::Tz;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeZone as _, Utc};
-use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 use super::capture::Screen;
@@ -174,6 +174,7 @@ fn resolve(local: NaiveDateTime, zone: Tz) -> Option<DateTime<Utc>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::zone::zone;
     use proptest::prelude::*;
 
     const BOUNDS: MarkerBounds = MarkerBounds {
@@ -190,7 +191,7 @@ mod tests {
         let screen = Screen::parse(&format!(
             "❯ go on\n\n● Started the build.\n\n  {words}\n\n✻ Baked for 3s · done 4:08 AM\n\n{rule}\n❯\u{a0}\n{rule}\n  ⏵⏵ auto mode on\n"
         ));
-        read(&screen, Tz::Europe__Berlin, BOUNDS, at(now))
+        read(&screen, zone("Europe/Berlin"), BOUNDS, at(now))
     }
 
     #[test]
@@ -242,9 +243,9 @@ mod tests {
 
     #[test]
     fn a_local_time_in_a_gap_or_a_fold_is_resolved_forward() {
-        let spring = instant("2026-03-29T02:30", Tz::Europe__Berlin);
+        let spring = instant("2026-03-29T02:30", zone("Europe/Berlin"));
         assert_eq!(spring, Some(at("2026-03-29T01:00:00Z")));
-        let autumn = instant("2026-10-25T02:30", Tz::Europe__Berlin);
+        let autumn = instant("2026-10-25T02:30", zone("Europe/Berlin"));
         assert_eq!(autumn, Some(at("2026-10-25T01:30:00Z")));
     }
 

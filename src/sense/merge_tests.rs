@@ -4,6 +4,7 @@ use chrono::DateTime;
 use proptest::prelude::*;
 
 use super::*;
+use crate::base::zone::Tz;
 use crate::sense::Cli;
 use crate::sense::fact::UsageWindow;
 
@@ -212,8 +213,7 @@ fn waiting_for_a_retry_is_work_unless_the_wait_is_a_limit() {
     assert_eq!(retrying("Too Many Requests", soon + 7_200).state, P::Limited);
     let said =
         retrying("5 hour usage limit reached. It will reset in 2 hours 30 minutes.", 1_795_250_015);
-    let (_, reset) =
-        crate::limits::read(&said.evidence_text(), now(0).wall, chrono_tz::UTC).unwrap();
+    let (_, reset) = crate::limits::read(&said.evidence_text(), now(0).wall, Tz::UTC).unwrap();
     assert_eq!((said.state, reset.unwrap().at.timestamp()), (P::Limited, 1_795_250_015));
 }
 
@@ -230,8 +230,7 @@ fn a_limit_names_the_exact_reset_of_the_full_window() {
     let text = "You've hit your 5-hour limit · resets 9:20pm (UTC)";
     senses.note(&fact(1_000, failed(Class::RateLimit, text)));
     let said = senses.merge(None, Mono(1_001));
-    let (_, reset) =
-        crate::limits::read(&said.evidence_text(), now(0).wall, chrono_tz::UTC).unwrap();
+    let (_, reset) = crate::limits::read(&said.evidence_text(), now(0).wall, Tz::UTC).unwrap();
     assert_eq!(reset.unwrap().at.timestamp(), 1_795_250_015);
 }
 

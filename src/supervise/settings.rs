@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono_tz::Tz;
+use crate::base::zone::Tz;
 use serde::{Deserialize, Serialize};
 
 use super::pacing;

@@ -3,6 +3,7 @@
 use chrono::Utc;
 
 use crate::base::now::{Mono, Now};
+use crate::base::zone::Tz;
 
 /// Both clocks, read together.
 #[expect(clippy::disallowed_methods, reason = "this is the clock everybody else is sent to")]
@@ -23,7 +24,7 @@ fn mono() -> Mono {
 }
 
 /// The zone of this machine: `$TZ` when it names one, else what `/etc/localtime` points to, else UTC.
-pub fn zone() -> chrono_tz::Tz {
+pub fn zone() -> Tz {
     let named = std::env::var("TZ").ok();
     let linked = || {
         let target = std::fs::read_link("/etc/localtime").ok()?;
@@ -31,5 +32,5 @@ pub fn zone() -> chrono_tz::Tz {
         text.split_once("zoneinfo/").map(|(_, name)| name.to_owned())
     };
     let name = named.filter(|name| !name.is_empty()).or_else(linked).unwrap_or_default();
-    name.trim_start_matches(':').parse().unwrap_or(chrono_tz::UTC)
+    name.trim_start_matches(':').parse().unwrap_or(Tz::UTC)
 }

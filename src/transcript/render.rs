@@ -5,8 +5,8 @@
 
 use std::fmt::Write as _;
 
+use crate::base::zone::Tz;
 use chrono::{DateTime, Timelike as _, Utc};
-use chrono_tz::Tz;
 use schemars::JsonSchema;
 use serde::Serialize;
 

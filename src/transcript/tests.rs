@@ -9,6 +9,7 @@ use super::price::Prices;
 use super::render::Renderer;
 use super::usage::{Ledger, Usage};
 use super::*;
+use crate::base::zone::{Tz, zone};
 
 macro_rules! recorded {
     ($file:literal) => {
@@ -55,7 +56,7 @@ fn noon() -> DateTime<Utc> {
 }
 
 fn render(text: &str, full: bool) -> String {
-    let mut renderer = Renderer::new("demo", chrono_tz::UTC, full);
+    let mut renderer = Renderer::new("demo", Tz::UTC, full);
     let mut out = String::new();
     Reader::new(Format::detect(text).unwrap()).whole(text, &mut |event| match event {
         Event::Entry(entry) => renderer.line(&entry, &mut out),
@@ -75,7 +76,7 @@ fn ledger(texts: &[&str]) -> Ledger {
     let mut ledger = Ledger::default();
     for text in texts {
         Reader::new(Format::detect(text).unwrap()).whole(text, &mut |event| {
-            ledger.take("session", &event, noon(), chrono_tz::UTC);
+            ledger.take("session", &event, noon(), Tz::UTC);
         });
     }
     ledger
@@ -286,7 +287,7 @@ fn a_session_copied_into_another_file_is_not_counted_twice() {
     let mut twice = once.clone();
     let answers: Vec<&str> = SESSION.lines().filter(|line| !line.contains("cost-state")).collect();
     Reader::new(Format::Claude).whole(&answers.join("\n"), &mut |event| {
-        twice.take("a fork", &event, noon(), chrono_tz::UTC);
+        twice.take("a fork", &event, noon(), Tz::UTC);
     });
     assert_eq!(twice.cells(), once.cells());
 }
@@ -341,7 +342,7 @@ fn opencode_counts_agree_with_its_session_record() {
 fn a_day_is_a_day_of_the_zone_asked_for() {
     let mut ledger = Ledger::default();
     Reader::new(Format::Claude).whole(SUB, &mut |event| {
-        ledger.take("s", &event, noon(), chrono_tz::America::Los_Angeles);
+        ledger.take("s", &event, noon(), zone("America/Los_Angeles"));
     });
     assert_eq!(ledger.cells()[0].day, day().pred_opt().unwrap());
 }
@@ -357,7 +358,7 @@ fn a_stored_ledger_goes_on_where_it_stood() {
                 ledger = serde_json::from_str(&serde_json::to_string(&ledger).unwrap()).unwrap();
                 reader = serde_json::from_str(&serde_json::to_string(&reader).unwrap()).unwrap();
             }
-            reader.line(line, &mut |event| ledger.take("s", &event, noon(), chrono_tz::UTC));
+            reader.line(line, &mut |event| ledger.take("s", &event, noon(), Tz::UTC));
         }
         assert_eq!(ledger.cells(), super::tests::ledger(&[SESSION]).cells(), "cut at {cut}");
     }
@@ -464,7 +465,7 @@ fn told(text: &str, cuts: &[usize]) -> (Vec<String>, Ledger) {
     let mut from = 0;
     for to in cuts.iter().copied().chain([text.len()]) {
         feed.push(&text.as_bytes()[from..to], &mut |event| {
-            ledger.take("s", &event, noon(), chrono_tz::UTC);
+            ledger.take("s", &event, noon(), Tz::UTC);
             said.push(format!("{event:?}"));
         });
         from = to;
@@ -505,12 +506,12 @@ proptest! {
         let quoted = serde_json::to_string(&text).unwrap();
         let entry = Entry { at: None, sub: None, kind: Kind::Text, tool: None, text: Text::Quoted(&quoted) };
         let mut out = String::new();
-        Renderer::new("a", chrono_tz::UTC, full).line(&entry, &mut out);
+        Renderer::new("a", Tz::UTC, full).line(&entry, &mut out);
         prop_assert_eq!(out.matches('\n').count(), 1);
         prop_assert!(!out.trim_end_matches('\n').contains(char::is_control), "{:?}", out);
         let plain = Entry { text: Text::Plain(text.as_str().into()), ..entry.clone() };
         let mut same = String::new();
-        Renderer::new("a", chrono_tz::UTC, full).line(&plain, &mut same);
+        Renderer::new("a", Tz::UTC, full).line(&plain, &mut same);
         prop_assert_eq!(out, same);
     }
 }

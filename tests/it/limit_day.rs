@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ao::base::name::{PaneId, SessionName, UnitName};
 use ao::base::now::{Mono, Now};
+use ao::base::zone::Tz;
 use ao::screen::{Composer, Evidence, PaneState, Reading};
 use ao::supervise::action::{Action, What};
 use ao::supervise::decide::decide;
@@ -100,7 +101,11 @@ impl Day {
     }
 
     fn tell(&mut self, line: &str) {
-        let at = self.now().wall.with_timezone(&chrono_tz::Europe::Berlin).format("%H:%M:%S");
+        let at = self
+            .now()
+            .wall
+            .with_timezone(&"Europe/Berlin".parse::<Tz>().unwrap())
+            .format("%H:%M:%S");
         writeln!(self.story, "{at} {line}").expect("a string");
     }
 

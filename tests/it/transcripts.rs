@@ -1,5 +1,6 @@
 //! The verb `ao transcript`, and what `ao status` shows of it, by the built program.
 
+use ao::base::zone::Tz;
 use std::path::Path;
 use std::process::Command;
 
@@ -117,7 +118,8 @@ fn status_shows_what_the_follower_summed_and_never_reads_a_transcript() {
     let status = || -> Value { serde_json::from_str(&project.ao(&["status", "--json"])).unwrap() };
     assert_eq!(status()["agents"][0]["usage"], Value::Null);
     assert!(!project.ao(&["status"]).contains("CONTEXT"));
-    let day = chrono::Utc::now().with_timezone(&chrono_tz::Europe::Berlin).date_naive();
+    let day =
+        chrono::Utc::now().with_timezone(&"Europe/Berlin".parse::<Tz>().unwrap()).date_naive();
     let summary = format!(
         "{{\"version\":1,\"day\":\"{day}\",\"agents\":{{\"writer\":{{\"model_in_use\":\"claude-opus-5-5\",\
          \"tokens_today\":12345,\"cost_today_micros\":1234567,\"context_tokens\":250000,\

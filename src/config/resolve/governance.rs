@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono_tz::Tz;
+use crate::base::zone::Tz;
 
 use super::{Resolver, or};
 use crate::base::suggest;
@@ -89,8 +89,8 @@ impl Resolver<'_> {
             return Tz::UTC;
         };
         field.value.parse().unwrap_or_else(|_| {
-            let names = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
-            let near = suggest::nearest(&field.value, names)
+            let names = Tz::names();
+            let near = suggest::nearest(&field.value, names.iter().map(String::as_str))
                 .map_or(String::new(), |near| format!("did you mean `{near}`? "));
             self.problems.push(
                 Diagnostic::error(format!("`{}` is not a time zone", field.value))

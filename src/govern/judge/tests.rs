@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::base::zone::Tz;
 use crate::govern::budget::Window;
 use crate::govern::kill::{Kill, Target};
 
@@ -179,7 +180,7 @@ fn a_budget_near_its_limit_lowers_trust_and_at_its_limit_denies_what_costs() {
         name: "day".into(),
         limit: Micros(100),
         window: Window::Day,
-        zone: chrono_tz::UTC,
+        zone: Tz::UTC,
         warn_at: 80,
         downgrade_at: 90,
         downgrade_to: None,

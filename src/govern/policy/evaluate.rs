@@ -4,8 +4,8 @@
 //! cannot matter, and a further `deny` can only add a voice. A rule that cannot be answered denies,
 //! whatever its effect; in shadow mode that too is only recorded.
 
+use crate::base::zone::Tz;
 use chrono::{DateTime, TimeDelta, Utc};
-use chrono_tz::Tz;
 
 use super::Set;
 use super::expression::Conjunct;

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
+use crate::base::zone::Tz;
 use chrono::{DateTime, Datelike as _, NaiveDate, Utc};
-use chrono_tz::Tz;
 
 use super::case::{Case, Used};
 use super::expression::compile::{self, Mistake};

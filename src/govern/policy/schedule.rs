@@ -4,11 +4,11 @@
 //! change of clocks skips never comes, and the one it repeats is inside twice. A window across
 //! midnight belongs to the day it begins on, for weekdays and holidays alike.
 
+use crate::base::zone::Tz;
 use chrono::{
     DateTime, Datelike as _, Days, NaiveDate, NaiveTime, TimeDelta, TimeZone as _, Timelike as _,
     Utc,
 };
-use chrono_tz::Tz;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Minutes of a day.
@@ -104,11 +104,7 @@ fn day_start(day: NaiveDate, zone: Tz) -> Option<DateTime<Utc>> {
     })
 }
 
-#[expect(
-    clippy::ref_option,
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands fields over by reference"
-)]
+#[expect(clippy::ref_option, reason = "serde hands fields over by reference")]
 fn zone_out<S: Serializer>(zone: &Option<Tz>, to: S) -> Result<S::Ok, S::Error> {
     zone.map(Tz::name).serialize(to)
 }
@@ -121,6 +117,7 @@ fn zone_in<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Tz>, D::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::zone::zone;
 
     const WORKDAYS: u8 = 0b001_1111;
 
@@ -135,7 +132,7 @@ mod tests {
 
     #[test]
     fn business_hours_follow_the_clock_on_the_wall_there() {
-        let hours = schedule(chrono_tz::Europe::Berlin, WORKDAYS, 9 * 60, 17 * 60);
+        let hours = schedule(zone("Europe/Berlin"), WORKDAYS, 9 * 60, 17 * 60);
         for (moment, expected) in [
             ("2026-03-27T08:00:00Z", true),
             ("2026-03-27T07:59:59Z", false),
@@ -167,12 +164,12 @@ mod tests {
     #[test]
     fn every_minute_of_days_with_changed_clocks_agrees_with_the_shown_time() {
         let days = [
-            (chrono_tz::Europe::Berlin, "2026-03-29T00:00:00Z"),
-            (chrono_tz::Europe::Berlin, "2026-10-25T00:00:00Z"),
-            (chrono_tz::America::New_York, "2026-03-08T00:00:00Z"),
-            (chrono_tz::America::New_York, "2026-11-01T00:00:00Z"),
-            (chrono_tz::Australia::Lord_Howe, "2026-04-04T00:00:00Z"),
-            (chrono_tz::Asia::Kathmandu, "2026-06-01T00:00:00Z"),
+            (zone("Europe/Berlin"), "2026-03-29T00:00:00Z"),
+            (zone("Europe/Berlin"), "2026-10-25T00:00:00Z"),
+            (zone("America/New_York"), "2026-03-08T00:00:00Z"),
+            (zone("America/New_York"), "2026-11-01T00:00:00Z"),
+            (zone("Australia/Lord_Howe"), "2026-04-04T00:00:00Z"),
+            (zone("Asia/Kathmandu"), "2026-06-01T00:00:00Z"),
         ];
         let windows = [(0, 1440), (120, 180), (150, 151), (1380, 60), (60, 0), (179, 121)];
         for (zone, start) in days {
@@ -200,10 +197,10 @@ mod tests {
     #[test]
     fn periods_begin_at_local_midnight_and_meet_without_gap() {
         let zones = [
-            chrono_tz::Europe::Berlin,
-            chrono_tz::America::Sao_Paulo,
-            chrono_tz::Asia::Beirut,
-            chrono_tz::Pacific::Apia,
+            zone("Europe/Berlin"),
+            zone("America/Sao_Paulo"),
+            zone("Asia/Beirut"),
+            zone("Pacific/Apia"),
         ];
         for zone in zones {
             for period in [Period::Day, Period::Week, Period::Month] {
@@ -218,7 +215,7 @@ mod tests {
             }
         }
         let (from, until) =
-            Period::Day.around(at("2026-10-25T12:00:00Z"), chrono_tz::Europe::Berlin).unwrap();
+            Period::Day.around(at("2026-10-25T12:00:00Z"), zone("Europe/Berlin")).unwrap();
         assert_eq!((until - from).num_hours(), 25);
     }
 }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use crate::base::zone::Tz;
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
 use expect_test::{Expect, expect};
 
 mod properties;

@@ -16,8 +16,8 @@ mod table;
 
 use std::sync::LazyLock;
 
+use crate::base::zone::Tz;
 use chrono::{DateTime, TimeDelta, Utc};
-use chrono_tz::Tz;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn a_time_centuries_ahead_is_no_end_of_a_limit() {
         let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
-        let parse = |text| parse(text, now, chrono_tz::UTC);
+        let parse = |text| parse(text, now, Tz::UTC);
         assert_eq!(parse("until 2826-11-21T0+01:00.11..."), None);
         let beside = parse("resets 2826-11-21T00:00Z, resets 2024-01-02T03:04Z").unwrap();
         assert_eq!(beside.at.to_rfc3339(), "2024-01-02T03:04:00+00:00");
@@ -135,7 +135,7 @@ mod tests {
                     1. Stop and wait for limit to reset\n\
                     2. Wait here, then continue automatically at Nov 24, 11:41am";
         let now = "2026-11-21T16:41:00Z".parse().unwrap();
-        let reset = parse(text, now, chrono_tz::UTC).unwrap();
+        let reset = parse(text, now, Tz::UTC).unwrap();
         assert_eq!(reset.at.to_rfc3339(), "2026-11-24T19:41:00+00:00");
     }
 }

@@ -6,8 +6,8 @@
 use std::str::FromStr as _;
 use std::sync::LazyLock;
 
+use crate::base::zone::Tz;
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc, Weekday};
-use chrono_tz::Tz;
 use regex::{Captures, Regex};
 
 use super::Precision;

@@ -4,11 +4,11 @@
 //! exists twice means the later one, because waiting too long costs minutes and probing too early
 //! costs the probe.
 
+use crate::base::zone::Tz;
 use chrono::{
     DateTime, Datelike as _, Days, FixedOffset, MappedLocalTime, NaiveDate, NaiveDateTime,
     NaiveTime, TimeDelta, TimeZone, Utc,
 };
-use chrono_tz::Tz;
 
 use super::phrase::{Calendar, Clock, Day, When, Zone};
 use super::{GRACE, Precision, Reading, Reset};

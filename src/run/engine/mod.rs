@@ -43,6 +43,7 @@ use super::store::{Heartbeat, Snapshot, Store, StoreError};
 use super::units;
 use crate::base::name::{PaneId, UnitName};
 use crate::base::now::{Mono, Now};
+use crate::base::zone::Tz;
 use crate::config::{Agent, Config};
 use crate::screen::detect::Detector;
 use crate::supervise::action::{Action, Report, What};
@@ -80,7 +81,7 @@ pub struct Engine {
     environment: BTreeMap<String, String>,
     overrides: Overrides,
     /// Of the CLIs: ours, as they get our environment.
-    zone: chrono_tz::Tz,
+    zone: Tz,
     heartbeat: Option<Heartbeat>,
     /// By backend: agents of one backend read alike.
     detectors: BTreeMap<String, Detector>,

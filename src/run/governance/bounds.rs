@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chrono_tz::Tz;
+use crate::base::zone::Tz;
 use serde::{Deserialize, Serialize};
 
 use super::{Governance, GovernanceError, LOCAL_ORG, Place};

@@ -4,8 +4,8 @@
 //! one; how far it was charged stands beside the budgets in the store, written in the same transaction.
 //! Only today and yesterday are looked at: an agent that becomes governed does not pay for its past.
 
+use crate::base::zone::Tz;
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
-use chrono_tz::Tz;
 
 use super::door::budget_key;
 use super::{Governance, GovernanceError};

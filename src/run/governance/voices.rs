@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::zone::Tz;
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
 
 use super::submit::{BudgetWindow, Known, Needs, RateWindow};
 use crate::govern::action::Ask;

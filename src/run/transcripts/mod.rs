@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
-use chrono_tz::Tz;
+use crate::base::zone::Tz;
 use serde::{Deserialize, Serialize};
 
 use self::find::{SessionFile, Source};

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use chrono_tz::Tz;
+use crate::base::zone::Tz;
 
 use super::Followed;
 use crate::base::now::{Mono, Now};

@@ -1,5 +1,6 @@
 //! Claude Code: every state, by the real program.
 
+use ao::base::zone::Tz;
 use ao::limits;
 use ao::run::stub_model::home::Setup;
 use ao::run::stub_model::{Answer, Rule, Script};
@@ -89,7 +90,7 @@ fn check_limit(claim: &str, away: TimeDelta, zone: &str, words: &str) {
     });
     assert!(text.contains(words), "{text}");
     // The reader's own zone must not matter: the text names the agent's.
-    let (banner, reset) = limits::read(&text, now, chrono_tz::UTC).expect(&text);
+    let (banner, reset) = limits::read(&text, now, Tz::UTC).expect(&text);
     let reset = reset.expect(&text);
     assert_eq!(reset.at, resets, "{text}");
     assert_eq!(banner.scope.words(), words);
@@ -97,7 +98,7 @@ fn check_limit(claim: &str, away: TimeDelta, zone: &str, words: &str) {
         // The CLI announces that it goes on by itself: known, and left alone.
         rig.until("it says that it continues automatically", || {
             let text = rig.reading().evidence_text();
-            limits::read(&text, now, chrono_tz::UTC)?.0.continues_itself.then_some(())
+            limits::read(&text, now, Tz::UTC)?.0.continues_itself.then_some(())
         });
     }
     let asked = rig.stub.turns().len();

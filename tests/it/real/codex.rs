@@ -1,5 +1,6 @@
 //! Codex: its states, by the real program.
 
+use ao::base::zone::Tz;
 use ao::limits;
 use ao::run::stub_model::home::{self, Setup};
 use ao::run::stub_model::{Answer, Rule, Script};
@@ -66,7 +67,7 @@ fn a_usage_limit_is_seen_with_its_instant() {
         let reading = rig.reading();
         (reading.state == PaneState::Limited).then(|| reading.evidence_text())
     });
-    let (_, reset) = limits::read(&text, now, chrono_tz::UTC).expect(&text);
+    let (_, reset) = limits::read(&text, now, Tz::UTC).expect(&text);
     assert_eq!(reset.expect(&text).at, resets, "{text}");
     let asked = rig.stub.turns().len();
     assert_eq!(rig.fleet.ao(&["send", "one", "--wait", "1", "are you there?"]).code, 1);

@@ -1,5 +1,6 @@
 //! opencode: every state, by the real program.
 
+use ao::base::zone::Tz;
 use ao::run::stub_model::home::Setup;
 use ao::run::stub_model::{Answer, Rule, Script};
 use ao::screen::PaneState;
@@ -62,7 +63,7 @@ fn a_limit_that_it_waits_out_is_seen_with_its_end() {
     let shown = rig.until("its screen tells the end", || {
         let (now, reading) = (ao::sys::clock::now().wall, rig.reading());
         let limited = reading.state == PaneState::Limited;
-        let (_, reset) = ao::limits::read(&reading.evidence_text(), now, chrono_tz::UTC)?;
+        let (_, reset) = ao::limits::read(&reading.evidence_text(), now, Tz::UTC)?;
         reset.filter(|_| limited)
     });
     let away = (shown.at - asked - TimeDelta::hours(2)).abs();
