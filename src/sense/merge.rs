@@ -53,8 +53,8 @@ struct Told {
     state: PaneState,
     source: Source,
     since: Mono,
-    /// When it was told last.
-    told: Mono,
+    /// When it was said last.
+    said: Mono,
     /// The last sign of the source.
     heard: Mono,
     rule: String,
@@ -191,7 +191,7 @@ impl Senses {
             }
             self.order = Some((order, at));
         }
-        self.hook.as_ref().is_some_and(|told| told.source != source && at < told.told)
+        self.hook.as_ref().is_some_and(|told| told.source != source && at < told.said)
     }
 
     fn take(&mut self, fact: &Fact, source: Source) {
@@ -280,7 +280,7 @@ impl Senses {
             state,
             source: Source::File,
             since,
-            told: now.mono,
+            said: now.mono,
             heard: now.mono,
             rule: "session file".to_owned(),
             text,
@@ -320,7 +320,7 @@ impl Senses {
             state,
             source,
             since: since.map_or(at, |told| told.since),
-            told: at,
+            said: at,
             heard: at,
             rule: rule.to_owned(),
             text: text.to_owned(),

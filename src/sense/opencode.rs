@@ -134,7 +134,7 @@ impl Server {
                 self.status(said.session_id?, said.status?);
             }
             "session.idle" => self.status(said().session_id?, Status::Idle),
-            "session.error" => self.fail(said().error.unwrap_or_default()),
+            "session.error" => self.fail(&said().error.unwrap_or_default()),
             "permission.asked" => self.ask(said(), "permission"),
             "question.asked" => self.ask(said(), "question"),
             "permission.replied" | "question.replied" | "question.rejected" => {
@@ -175,7 +175,7 @@ impl Server {
         }
     }
 
-    fn fail(&mut self, failure: Failure) {
+    fn fail(&mut self, failure: &Failure) {
         if failure.name.as_deref() == Some("MessageAbortedError") {
             (self.failed, self.interrupted) = (None, true);
             return;

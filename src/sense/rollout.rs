@@ -124,7 +124,6 @@ impl Rollout {
         self.windows = windows.collect();
         let tokens = message.info["last_token_usage"]["total_tokens"].as_u64();
         let size = message.info["model_context_window"].as_u64();
-        #[expect(clippy::cast_precision_loss, reason = "tokens are millions at most")]
         let percent = tokens.zip(size.filter(|size| *size > 0));
         #[expect(clippy::cast_precision_loss, reason = "tokens are millions at most")]
         let percent = percent.map(|(tokens, size)| tokens as f64 * 100.0 / size as f64);
@@ -158,9 +157,9 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(payload: &Value, expected: Option<Kind>) {
+    fn check(payload: &Value, expected: Option<&Kind>) {
         let fact = Rollout::default().line(&event(payload), now());
-        assert_eq!(fact.map(|fact| fact.kind), expected);
+        assert_eq!(fact.as_ref().map(|fact| &fact.kind), expected);
     }
 
     #[test]
@@ -168,9 +167,9 @@ mod tests {
         let line = event(&json!({ "type": "task_started", "turn_id": "1" }));
         let fact = Rollout::default().line(&line, now()).unwrap();
         assert_eq!((fact.at.mono, fact.kind), (Mono(599_750), Kind::TurnStarted));
-        let ended = |interrupted| Some(Kind::TurnEnded { interrupted, subagents_left: 0 });
-        check(&json!({ "type": "task_complete", "error": null }), ended(false));
-        check(&json!({ "type": "turn_aborted", "reason": "interrupted" }), ended(true));
+        let ended = |interrupted| Kind::TurnEnded { interrupted, subagents_left: 0 };
+        check(&json!({ "type": "task_complete", "error": null }), Some(&ended(false)));
+        check(&json!({ "type": "turn_aborted", "reason": "interrupted" }), Some(&ended(true)));
         check(&json!({ "type": "item_completed" }), None);
         assert_eq!(Rollout::default().line("{\"type\":\"event_ms", now()), None);
     }
@@ -194,14 +193,14 @@ mod tests {
     #[test]
     fn a_failure_is_classed_by_its_word_or_its_status() {
         let failed = |info: Value| json!({ "type": "task_complete", "error": { "message": "m", "codex_error_info": info } });
-        let class = |class| Some(Kind::TurnFailed { class, text: "m".into() });
-        check(&failed("server_overloaded".into()), class(Class::Server));
-        check(&failed("unauthorized".into()), class(Class::Login));
+        let class = |class| Kind::TurnFailed { class, text: "m".into() };
+        check(&failed("server_overloaded".into()), Some(&class(Class::Server)));
+        check(&failed("unauthorized".into()), Some(&class(Class::Login)));
         let status = json!({ "response_too_many_failed_attempts": { "http_status_code": 429 } });
-        check(&failed(status), class(Class::RateLimit));
+        check(&failed(status), Some(&class(Class::RateLimit)));
         let status = json!({ "http_connection_failed": { "http_status_code": 503 } });
-        check(&failed(status), class(Class::Server));
-        check(&failed("bad_request".into()), class(Class::Unknown));
-        check(&failed(Value::Null), class(Class::Unknown));
+        check(&failed(status), Some(&class(Class::Server)));
+        check(&failed("bad_request".into()), Some(&class(Class::Unknown)));
+        check(&failed(Value::Null), Some(&class(Class::Unknown)));
     }
 }

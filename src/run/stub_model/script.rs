@@ -66,7 +66,9 @@ impl Answer {
 
     /// A text of so many words, one every `pause_ms`.
     pub fn slowly(words: usize, pause_ms: u64) -> Self {
-        let text = vec!["word"; words].join(" ");
+        // Gemini CLI takes the same word again and again for a model that runs in circles, and asks.
+        let words: Vec<String> = (1..=words).map(|number| format!("word{number}")).collect();
+        let text = words.join(" ");
         Self::Say { text, thinking: Some("I think about it.".to_owned()), pause_ms }
     }
 

@@ -104,3 +104,16 @@ fn a_killed_process_comes_back_with_its_first_prompt() {
     rig.until("it is idle", || (rig.reading().state == PaneState::Idle).then_some(()));
     assert_eq!(times_in(&rig.last_turn(), "begin well"), 1);
 }
+
+#[test]
+fn a_question_about_running_in_circles_waits_although_the_title_says_ready() {
+    let Some(rig) = gemini(Wish { prompt: "go on", ..Wish::default() }) else { return };
+    let answer = Answer::Say { text: "word ".repeat(60), thinking: None, pause_ms: 20 };
+    rig.stub.always(answer);
+    rig.up();
+    rig.until("it asks", || rig.screen().contains("A potential loop was detected").then_some(()));
+    rig.until_state("waiting");
+    let said = rig.fleet.ao(&["send", "one", "--wait", "3", "2"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(rig.screen().contains("A potential loop was detected"), "nobody chose");
+}
