@@ -1,4 +1,5 @@
-//! Follows the record that a CLI writes of its conversation, and reads the facts out of it.
+//! Follows the record that a CLI writes of its conversation, and the output of its terminal, and reads
+//! the facts out of them.
 //!
 //! It is looked at with everything else, at most a second late; nothing waits for it. A record that
 //! is found late is read from its last part on: what was before is over.
@@ -6,12 +7,18 @@
 use std::path::Path;
 
 use crate::base::now::Now;
+use crate::screen::PaneState;
 use crate::sense::fact::Fact;
 use crate::sense::rollout::Rollout;
+use crate::sense::title;
 use crate::sys::tail::Tail;
 
 /// Read of a record that was there before us.
 const BEGINNING_BYTES_MAX: u64 = 256 << 10;
+/// A state's sequence is shorter.
+const CARRY_BYTES: usize = 256;
+const ESCAPE: u8 = 0x1b;
+const BELL: u8 = 0x07;
 /// A longer line is skipped: it holds the output of a tool.
 const LINE_BYTES_MAX: usize = 4 << 20;
 
@@ -48,6 +55,38 @@ impl Record {
     }
 }
 
+/// The last state that the output of a terminal told, out of the pane's log.
+#[derive(Debug)]
+pub struct Output {
+    tail: Tail,
+    /// The end of the last look: a sequence may be cut in two.
+    carry: Vec<u8>,
+}
+
+impl Output {
+    /// From now on: what stands in the log may be of a former start.
+    pub fn open(log: &Path) -> std::io::Result<Self> {
+        let (carry, tail) = Tail::from_end(log, 0)?;
+        Ok(Self { tail, carry })
+    }
+
+    /// `None`: nothing was printed since the last look; else the last state in it, if there was one.
+    pub fn look(&mut self) -> std::io::Result<Option<Option<PaneState>>> {
+        let added = self.tail.look()?;
+        if added.is_empty() {
+            return Ok(None);
+        }
+        self.carry.extend(added);
+        let found = title::progress(&String::from_utf8_lossy(&self.carry));
+        let cut = self.carry.iter().rposition(|&byte| byte == ESCAPE).filter(|&at| {
+            // Begun and not ended: it is read again with its rest.
+            self.carry.len() - at <= CARRY_BYTES && !self.carry[at..].contains(&BELL)
+        });
+        self.carry.drain(..cut.unwrap_or(self.carry.len()));
+        Ok(Some(found))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
@@ -76,5 +115,24 @@ mod tests {
         let over = Kind::TurnEnded { interrupted: false, subagents_left: 0 };
         check(&mut record, &ended[20..], &[over]);
         check(&mut record, "", &[]);
+    }
+
+    #[test]
+    fn the_last_state_in_the_output_counts_and_one_that_is_cut_in_two_is_read_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pane.log");
+        std::fs::write(&path, "of old \u{1b}]7501;state=idle:app=codex\u{1b}\\ there").unwrap();
+        let mut output = Output::open(&path).unwrap();
+        let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        let mut check = |added: &str, expected: Option<Option<PaneState>>| {
+            file.write_all(added.as_bytes()).unwrap();
+            assert_eq!(output.look().unwrap(), expected, "{added:?}");
+        };
+        check("", None);
+        check("\u{1b}]7501;state=blocked:app=codex\u{7} ", Some(Some(PaneState::Waiting)));
+        check("", None);
+        check("words \u{1b}]7501;state=wor", Some(None));
+        check("king:app=codex\u{1b}\\ more \u{1b}[2K", Some(Some(PaneState::Working)));
+        check("only words", Some(None));
     }
 }

@@ -70,6 +70,8 @@ pub struct Senses {
     /// The newest word of a hook, the server or the record: they speak of the same events.
     hook: Option<Told>,
     file: Option<Told>,
+    /// What the terminal's output tells where nobody else does.
+    output: Option<Told>,
     /// When the server was last heard; while it lives it alone speaks of the events.
     server: Option<Mono>,
     /// The highest place of a hook's word, and when it was said.
@@ -92,6 +94,8 @@ enum Source {
     Server,
     /// The CLI's own record of the conversation.
     Record,
+    /// A state the CLI sends to its terminal.
+    Output,
     File,
 }
 
@@ -101,6 +105,7 @@ impl Source {
             Self::Hook => "hook",
             Self::Server => "api",
             Self::Record => "rollout",
+            Self::Output => "osc_7501",
             Self::File => "session_file",
         }
     }
@@ -179,6 +184,36 @@ impl Senses {
         } else if !self.is_overtaken(fact, Source::Record) {
             self.take(fact, Source::Record);
         }
+    }
+
+    /// Takes in the last state that the terminal's output told; `None`: there was output without one.
+    ///
+    /// Idle of it only ends what others told: it is sent before there is a box to type into.
+    pub fn note_output(&mut self, state: Option<PaneState>, at: Mono) {
+        let Some(state) = state else {
+            if let Some(told) = &mut self.output {
+                told.heard = at;
+            }
+            return;
+        };
+        if !matches!(state, PaneState::Working | PaneState::Waiting) {
+            self.output = None;
+            self.hook
+                .take_if(|told| told.state == PaneState::Working && at.since(told.said) >= SETTLE);
+            return;
+        }
+        let since = self.output.as_ref().filter(|told| told.state == state);
+        self.output = Some(Told {
+            state,
+            source: Source::Output,
+            since: since.map_or(at, |told| told.since),
+            said: at,
+            heard: at,
+            rule: "terminal state".to_owned(),
+            text: state.word().to_owned(),
+            cure: None,
+            subagent: None,
+        });
     }
 
     /// Whether something newer was told already.
@@ -300,6 +335,7 @@ impl Senses {
 
     fn reset(&mut self) {
         self.hook = None;
+        self.output = None;
         self.tool = None;
         self.subagents.clear();
     }
@@ -382,8 +418,10 @@ impl Senses {
             Bears::Never => return seen.reading.clone(),
             Bears::For(limit) if seen.at.since(stands) < limit => {}
             Bears::For(_) => {
-                if source != Source::File {
-                    self.hook = None;
+                match source {
+                    Source::File => {}
+                    Source::Output => self.output = None,
+                    Source::Hook | Source::Server | Source::Record => self.hook = None,
                 }
                 return seen.reading.clone();
             }
@@ -410,11 +448,13 @@ impl Senses {
             self.server_gone();
         }
         self.hook.take_if(|told| now.since(told.heard) >= believed(told.state));
+        self.output.take_if(|told| now.since(told.heard) >= TURN_SILENT);
         self.file.take_if(|told| now.since(told.heard) >= FILE_SILENT);
     }
 
     fn authority(&self, now: Mono) -> Option<(Source, Told)> {
-        let hook = || self.hook.clone().map(|told| (told.source, told));
+        let events = self.hook.as_ref().or(self.output.as_ref());
+        let hook = || events.cloned().map(|told| (told.source, told));
         let Some(file) = &self.file else { return hook() };
         let file_speaks = Some((Source::File, file.clone()));
         let Some(told) = &self.hook else { return file_speaks };
@@ -457,7 +497,7 @@ impl Senses {
             (_, P::Overloaded, P::Idle) => Bears::For(CONTESTED),
             (_, P::Limited, P::Idle | P::Waiting | P::Overloaded | P::Fatal)
             | (_, P::Fatal, P::Waiting | P::Overloaded | P::Limited) => Bears::Always,
-            (Source::Hook | Source::Server | Source::Record, _, _) => settled,
+            (Source::Hook | Source::Server | Source::Record | Source::Output, _, _) => settled,
         }
     }
 
@@ -512,7 +552,7 @@ impl Told {
     fn heard_for(&self, source: Source) -> Mono {
         match source {
             Source::Hook | Source::Record => self.heard,
-            Source::Server | Source::File => self.since,
+            Source::Server | Source::Output | Source::File => self.since,
         }
     }
 }

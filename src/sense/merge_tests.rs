@@ -477,3 +477,34 @@ fn the_record_ends_a_turn_that_no_hook_ends_and_no_older_word_of_it_counts() {
     senses.note_record(&fact(4_900, ended()));
     assert_eq!(state_of(&mut senses, P::Idle, 5_100), P::Working);
 }
+
+#[test]
+fn the_terminals_output_speaks_where_no_hook_does_and_its_idle_only_ends_a_turn() {
+    let mut senses = Senses::default();
+    senses.note_output(Some(P::Idle), Mono(0));
+    assert_eq!(state_of(&mut senses, P::Unknown, 100), P::Unknown);
+    senses.note_output(Some(P::Working), Mono(1_000));
+    assert_eq!(state_of(&mut senses, P::Unknown, 1_100), P::Working);
+    senses.note_output(Some(P::Waiting), Mono(2_000));
+    assert_eq!(state_of(&mut senses, P::Unknown, 2_100), P::Waiting);
+    senses.note_output(Some(P::Idle), Mono(3_000));
+    assert_eq!(state_of(&mut senses, P::Idle, 3_100), P::Idle);
+    // A hook that tells more is not overruled by it, until it says that all is over.
+    senses.note(&fact(10_000, asked()));
+    senses.note_output(Some(P::Working), Mono(10_100));
+    assert_eq!(state_of(&mut senses, P::Unknown, 10_200), P::Waiting);
+    senses.note(&fact(11_000, Kind::TurnStarted));
+    senses.note_output(Some(P::Idle), Mono(11_500));
+    assert_eq!(state_of(&mut senses, P::Unknown, 11_600), P::Working, "it may be the older word");
+    senses.note_output(Some(P::Idle), Mono(14_000));
+    assert_eq!(state_of(&mut senses, P::Idle, 14_100), P::Idle);
+}
+
+#[test]
+fn a_terminal_that_prints_nothing_more_leaves_no_turn_standing() {
+    let mut senses = Senses::default();
+    senses.note_output(Some(P::Working), Mono(0));
+    senses.note_output(None, Mono(600_000));
+    assert_eq!(state_of(&mut senses, P::Unknown, 1_400_000), P::Working);
+    assert_eq!(state_of(&mut senses, P::Unknown, 1_600_000), P::Unknown);
+}

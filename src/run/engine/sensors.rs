@@ -11,7 +11,7 @@ use super::Engine;
 use crate::base::name::{SessionName, UnitName};
 use crate::base::now::{Mono, Now};
 use crate::run::listener::{Heard, Listener};
-use crate::run::record::Record;
+use crate::run::record::{Output, Record};
 use crate::run::{hook, sensors};
 use crate::screen::Reading;
 use crate::sense::merge::Seen;
@@ -41,6 +41,9 @@ pub(super) struct Hearing {
     spool: Reader,
     /// What the CLI writes of its conversation, where we read that.
     record: Option<Record>,
+    /// The log of its pane, where its output tells states.
+    log: Option<PathBuf>,
+    output: Option<Output>,
     /// It writes one.
     recorded: bool,
     senses: Senses,
@@ -83,15 +86,18 @@ impl Engine {
             let server = sensing
                 .as_ref()
                 .and_then(|sensing| sensors::server(&self.store, &session, sensing));
+            let tells_in_output = sensing.as_ref().is_some_and(|sensing| sensing.cli == Cli::Codex);
             let hearing = Hearing {
                 attempt,
                 start_id: record.start_id,
-                session,
-                recorded: sensing.as_ref().is_some_and(|sensing| sensing.cli == Cli::Codex),
+                recorded: tells_in_output,
                 record: None,
+                log: tells_in_output.then(|| self.store.session_log(&session)),
+                output: None,
                 config_dir: sensing.as_ref().and_then(|sensing| sensing.config_dir.clone()),
                 follows: sensing.is_some_and(|sensing| sensing.follows),
                 followed: None,
+                session,
                 spool: Reader::new(hook::spool_file(&self.store.state(), name)),
                 senses: Senses::default(),
                 screen: None,
@@ -188,6 +194,7 @@ impl Engine {
             {
                 *at = now.mono;
             }
+            hearing.hear_output(now.mono);
             if let Some(found) = hearing.session_file(pid, now.mono, &mut processes) {
                 hearing.senses.note_file(&found, now);
             }
@@ -274,6 +281,17 @@ impl Hearing {
             self.senses.note_record(fact);
         }
         !facts.is_empty()
+    }
+
+    /// Takes in the states that its output told; only Codex tells any.
+    fn hear_output(&mut self, now: Mono) {
+        if let (Some(log), None) = (&self.log, &self.output) {
+            self.output = Output::open(log).ok();
+        }
+        let looked = self.output.as_mut().and_then(|output| output.look().ok().flatten());
+        if let Some(state) = looked {
+            self.senses.note_output(state, now);
+        }
     }
 
     /// What Claude Code's own file says of the pane's process, or of one below it.

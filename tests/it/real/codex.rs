@@ -158,3 +158,36 @@ fn a_turn_that_fails_without_a_hook_does_not_stay_working() {
     assert_eq!(rig.fleet.status().state("one"), "overloaded");
     assert_eq!(rig.fleet.status().unit("one")["restarts"], 0);
 }
+
+#[test]
+fn without_hooks_its_output_tells_that_it_works_and_that_it_asks() {
+    let wish = Wish {
+        prompt: "make it",
+        flags: home::asking_flags("codex"),
+        setup: Setup { asks: true, ..Setup::default() },
+        agent: "hooks = false",
+        ..Wish::default()
+    };
+    let Some(rig) = codex(wish) else { return };
+    rig.stub.play(Script {
+        rules: vec![
+            Rule { when: Some("again".into()), times: None, answer: home::command_call("codex") },
+            Rule { when: None, times: None, answer: Answer::slowly(40, 100) },
+        ],
+    });
+    rig.up();
+    let told = |state: &str| {
+        let state = state.to_owned();
+        let rig = &rig;
+        move || {
+            let evidence = rig.evidence();
+            let said = (evidence["region"] == "osc_7501", evidence["text"] == state.as_str());
+            (said == (true, true)).then_some(())
+        }
+    };
+    rig.until("its output tells that it works", told("working"));
+    rig.until_state("idle");
+    rig.fleet.well(&["send", "one", "--wait", "60", "again"]);
+    rig.until("its output tells that it asks", told("waiting"));
+    assert_eq!(rig.fleet.status().state("one"), "waiting");
+}
