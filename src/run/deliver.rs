@@ -9,7 +9,7 @@ use crate::base::name::PaneId;
 use crate::base::now::{Mono, Now};
 use crate::kickoff::deliver::{ActResult, Delivery, DeliveryAct, Observed};
 use crate::screen::Reading;
-use crate::sys::tmux::{Capture, Look, Tmux, TmuxError, Typed};
+use crate::sys::tmux::{Capture, Look, PaneFacts, Tmux, TmuxError, Typed};
 
 /// Between two looks at what the screen alone does not show.
 const FACTS_EVERY: Duration = Duration::from_secs(1);
@@ -31,6 +31,8 @@ pub enum Outcome {
 pub struct Deliverer<'a> {
     pub tmux: &'a mut dyn Tmux,
     pub pane: &'a PaneId,
+    /// The same pane as a look of just now told it; `None`: it is looked at first.
+    pub seen: Option<&'a PaneFacts>,
     pub reader: &'a mut dyn FnMut(&Capture) -> Reading,
     /// Told before anything is typed, so that a crash leaves a record of it.
     pub before_typing: &'a mut dyn FnMut(&DeliveryAct),
@@ -48,10 +50,22 @@ struct Facts {
     seen_at: Option<Mono>,
 }
 
+impl Facts {
+    fn take(&mut self, pane: Option<&PaneFacts>, now: Mono) {
+        self.dead = pane.is_none_or(|pane| pane.dead);
+        self.in_mode = pane.is_some_and(|pane| pane.in_mode);
+        self.person_at = pane.filter(|pane| pane.attached > 0).map(|pane| pane.person_at);
+        self.seen_at = Some(now);
+    }
+}
+
 impl Deliverer<'_> {
     /// Blocks until the delivery is over: at most its plan's patience before and after the paste.
     pub fn run(&mut self, delivery: &mut Delivery) -> Outcome {
         let mut facts = Facts::default();
+        if let Some(pane) = self.seen {
+            facts.take(Some(pane), (self.now)().mono);
+        }
         let mut acted = None;
         loop {
             let reading = self.observe(&mut facts);
@@ -99,11 +113,7 @@ impl Deliverer<'_> {
             match self.tmux.look() {
                 Ok(Look::Seen(world)) => {
                     let pane = world.panes.iter().find(|pane| pane.pane == *self.pane);
-                    facts.dead = pane.is_none_or(|pane| pane.dead);
-                    facts.in_mode = pane.is_some_and(|pane| pane.in_mode);
-                    facts.person_at =
-                        pane.filter(|pane| pane.attached > 0).map(|pane| pane.person_at);
-                    facts.seen_at = Some(now);
+                    facts.take(pane, now);
                 }
                 Ok(Look::NoServer { .. }) => facts.dead = true,
                 Err(error) => {

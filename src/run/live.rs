@@ -114,8 +114,7 @@ pub fn walk(backend: &Backend, ao: &Path, tell: &mut dyn FnMut(&Step)) -> Result
     if !KNOWN.contains(&preset.as_str()) {
         return Err(LiveError::Unknown { preset });
     }
-    let detector =
-        Detector::new(&backend.name, &backend.rules, backend.layout.as_ref(), backend.live_lines)?;
+    let detector = Detector::of(backend)?;
     for scene in scenes(&preset, clock::now().wall) {
         let mut stage = Stage::new(backend, &preset, &scene)?;
         for step in stage.play(backend, ao, &detector, &scene)? {
@@ -296,12 +295,7 @@ impl Stage {
     }
 
     fn type_prompt(&mut self, backend: &Backend, pane: &PaneId) -> Result<(), LiveError> {
-        let detector = Detector::new(
-            &backend.name,
-            &backend.rules,
-            backend.layout.as_ref(),
-            backend.live_lines,
-        )?;
+        let detector = Detector::of(backend)?;
         let plan = Plan {
             submit_key: backend.submit_key.clone(),
             submit_delay: backend.submit_delay,
@@ -312,6 +306,7 @@ impl Stage {
         let mut deliverer = Deliverer {
             tmux: &mut self.tmux,
             pane,
+            seen: None,
             reader: &mut |capture| {
                 detector.read(&Screen::parse(&capture.text), &PaneHints::default())
             },

@@ -34,6 +34,7 @@ pub struct Manner {
 pub fn type_text(
     project: &Project,
     agent: &Agent,
+    detector: &Detector,
     text: &str,
     manner: Manner,
     before_typing: &mut dyn FnMut(),
@@ -45,15 +46,6 @@ pub fn type_text(
         Err(error) => return held(format!("somebody else is typing to it: {error}")),
     };
     let backend = Backend::by_name(&project.config, &agent.backend);
-    let detector = match Detector::new(
-        &backend.name,
-        &backend.rules,
-        backend.layout.as_ref(),
-        backend.live_lines,
-    ) {
-        Ok(detector) => detector,
-        Err(error) => return held(crate::base::chain::text(&error)),
-    };
     let mut tmux = project.tmux(None);
     let pane = match find(project, agent, tmux.as_mut()) {
         Ok(pane) => pane,
@@ -79,6 +71,7 @@ pub fn type_text(
     let mut deliverer = Deliverer {
         tmux: tmux.as_mut(),
         pane: &pane.pane,
+        seen: Some(&pane),
         reader: &mut reader,
         before_typing: &mut |act: &DeliveryAct| {
             if matches!(act, DeliveryAct::Paste(_)) {

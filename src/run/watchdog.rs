@@ -246,7 +246,7 @@ impl Loop {
         }
         if now >= self.trim_at {
             self.trim_at = now.plus(TRIM_EVERY);
-            memory::let_go_of_code();
+            memory::let_go();
         }
         if now >= self.glance_at {
             self.engine.glance();

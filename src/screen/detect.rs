@@ -9,6 +9,7 @@ use regex::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use super::capture::Screen;
 use super::region::{CompiledLayout, Regions, word};
 use super::{Evidence, PaneState, Reading};
+use crate::backend::Backend;
 use crate::config::section::detect::{Layout, Region, Rule, RuleState};
 
 /// Longest evidence text; a limit banner with its reset phrase is far shorter.
@@ -99,6 +100,11 @@ pub(crate) fn compile(pattern: &str) -> Result<Regex, regex::Error> {
 }
 
 impl Detector {
+    /// Compiles the rules of this backend.
+    pub fn of(backend: &Backend) -> Result<Self, DetectorError> {
+        Self::new(&backend.name, &backend.rules, backend.layout.as_ref(), backend.live_lines)
+    }
+
     /// Compiles the rules of one backend; `live_lines` bounds the live area.
     pub fn new(
         backend: &str,

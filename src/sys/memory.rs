@@ -4,10 +4,30 @@
 //! steps of 64 kB; watching needs little. Measured: the mapped code is half of a watchdog's memory.
 //! Linux only; elsewhere nothing is done.
 
+/// Lets go of both: what was freed and what was only read.
+pub fn let_go() {
+    let_go_of_code();
+    let_go_of_heap();
+}
+
+/// Gives freed memory back to the kernel, also where something still in use lies behind it.
+/// Measured: 0.8 of 6 MB that a watchdog of 100 agents had written to.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "the allocator is C's")]
+fn let_go_of_heap() {
+    // SAFETY: takes the allocator's own locks and touches nothing that is in use.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn let_go_of_heap() {}
+
 /// Lets go of the pages of our own code and constants; what is needed again is read from the file
 /// again, which is in the page cache. Costs some hundred page faults, so not for every tick.
 #[cfg(target_os = "linux")]
-pub fn let_go_of_code() {
+fn let_go_of_code() {
     let (Ok(program), Ok(maps)) =
         (std::fs::read_link("/proc/self/exe"), std::fs::read_to_string("/proc/self/maps"))
     else {
@@ -19,7 +39,7 @@ pub fn let_go_of_code() {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub fn let_go_of_code() {}
+fn let_go_of_code() {}
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -55,6 +75,12 @@ mod linux {
     mod tests {
         use super::*;
 
+        fn resident_kb(kind: &str) -> u64 {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find(|line| line.starts_with(kind)).unwrap();
+            line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+        }
+
         #[test]
         fn only_what_is_never_written_is_let_go_of() {
             let maps = "\
@@ -72,14 +98,24 @@ mod linux {
 
         #[test]
         fn the_program_goes_on_with_less_memory() {
-            let resident_kb = || {
-                let status = std::fs::read_to_string("/proc/self/status").unwrap();
-                let line = status.lines().find(|line| line.starts_with("RssFile")).unwrap();
-                line.split_ascii_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
-            };
-            let before = resident_kb();
+            let before = resident_kb("RssFile");
             super::super::let_go_of_code();
-            assert!(resident_kb() < before, "{before} kB");
+            assert!(resident_kb("RssFile") < before, "{before} kB");
+        }
+
+        #[cfg(target_env = "gnu")]
+        #[test]
+        fn freed_memory_goes_back_though_something_behind_it_is_in_use() {
+            // Small ones, as large ones are mapped by themselves and given back at once.
+            let mut taken: Vec<_> =
+                (0_u8..=255).cycle().take(60_000).map(|x| vec![x; 1_000]).collect();
+            let last = taken.pop();
+            drop(taken);
+            let before = resident_kb("RssAnon");
+            super::super::let_go_of_heap();
+            let after = resident_kb("RssAnon");
+            assert!(after + 10_000 < before, "{before} kB, then {after} kB");
+            assert_eq!(last.map(|last| last.len()), Some(1_000));
         }
     }
 }

@@ -111,6 +111,7 @@ impl Agent {
         let mut deliverer = Deliverer {
             tmux: &mut self.tmux,
             pane: &self.pane,
+            seen: None,
             reader: &mut |capture| read(detector, &capture.text),
             before_typing: &mut |_| {},
             now: &mut clock::now,

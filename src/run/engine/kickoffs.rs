@@ -63,6 +63,7 @@ impl Engine {
             hold_max: backend.connect_delay.max(KICKOFF_PATIENCE),
             past_banner: false,
         };
+        let Some(detector) = self.detector(&agent.backend) else { return };
         let (project, sender) = (self.handle.clone(), self.typed.clone());
         self.kickoffs.insert(unit.clone());
         std::thread::spawn(move || {
@@ -73,7 +74,7 @@ impl Engine {
                     drop(store.save_launch(&agent.session, &record));
                 }
             };
-            let outcome = typing::type_text(&project, &agent, &text, manner, &mut mark);
+            let outcome = typing::type_text(&project, &agent, &detector, &text, manner, &mut mark);
             drop(sender.send(Typed { unit, attempt, outcome }));
         });
     }

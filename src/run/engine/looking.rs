@@ -3,6 +3,7 @@
 //! One round trip tells of every pane; another captures only those that printed something.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Engine, find_pane};
@@ -186,18 +187,7 @@ impl Engine {
     /// What a screen of this agent says.
     pub fn read_text(&mut self, unit: &UnitName, text: &str, pane: &PaneFacts) -> Option<Reading> {
         let agent = self.agent_in_force(unit)?;
-        if !self.detectors.contains_key(&agent.backend) {
-            let backend = Backend::by_name(&self.config, &agent.backend);
-            let detector = Detector::new(
-                &backend.name,
-                &backend.rules,
-                backend.layout.as_ref(),
-                backend.live_lines,
-            )
-            .ok()?;
-            self.detectors.insert(agent.backend.clone(), detector);
-        }
-        let detector = self.detectors.get(&agent.backend)?;
+        let detector = self.detector(&agent.backend)?;
         let hints =
             PaneHints { dead: pane.dead, exit_status: pane.exit_status, title: &pane.title };
         let screen = Screen::parse(text);
@@ -207,6 +197,16 @@ impl Engine {
             MarkerBounds { stall_grace: watchdog.stall_grace, max_wait: watchdog.max_wait };
         reading.marker = marker::read(&screen, self.zone, bounds, clock::now().wall);
         Some(reading)
+    }
+
+    /// What reads the screens of this backend, compiled once. `None`: its rules do not compile.
+    pub(super) fn detector(&mut self, backend: &str) -> Option<Arc<Detector>> {
+        if let Some(detector) = self.detectors.get(backend) {
+            return Some(Arc::clone(detector));
+        }
+        let detector = Detector::of(&Backend::by_name(&self.config, backend)).ok().map(Arc::new)?;
+        self.detectors.insert(backend.to_owned(), Arc::clone(&detector));
+        Some(detector)
     }
 
     /// The live pane of a unit, after a look.

@@ -69,6 +69,9 @@ impl Engine {
             Ok(text) => text,
             Err(error) => return held(&crate::base::chain::text(&error)),
         };
+        let Some(detector) = self.detector(&agent.backend) else {
+            return held("the rules that read its screen do not compile");
+        };
         self.typing_under_way += 1;
         let (project, sender) = (self.handle.clone(), self.outcomes.clone());
         std::thread::spawn(move || {
@@ -81,7 +84,8 @@ impl Engine {
                 }
             };
             let manner = Manner { busy_input, hold_max: HOLD_MAX, past_banner };
-            let typed = typing::type_text(&project, &agent, &text, manner, &mut || write(None));
+            let mut begin = || write(None);
+            let typed = typing::type_text(&project, &agent, &detector, &text, manner, &mut begin);
             let outcome = match typed {
                 Outcome::Delivered { attempts } => Typed::Submitted { keys: attempts },
                 Outcome::Held { why } => Typed::Held { why },

@@ -20,6 +20,7 @@ mod waking;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
@@ -84,7 +85,7 @@ pub struct Engine {
     zone: Tz,
     heartbeat: Option<Heartbeat>,
     /// By backend: agents of one backend read alike.
-    detectors: BTreeMap<String, Detector>,
+    detectors: BTreeMap<String, Arc<Detector>>,
     captured: BTreeMap<UnitName, Captured>,
     hearings: Hearings,
     listener: Option<Listener>,

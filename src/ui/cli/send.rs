@@ -14,6 +14,7 @@ use crate::run::journal::Journal;
 use crate::run::project::Project;
 use crate::run::request;
 use crate::run::typing::{self, Manner};
+use crate::screen::detect::Detector;
 use crate::supervise::action::{Report, What};
 use crate::supervise::event::Outcome;
 use crate::supervise::outbox::{Draft, Origin};
@@ -84,7 +85,9 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<u8, Failure> {
     let typed = typed_text(&project.store, &agent, &backend, &text, opening)
         .map_err(|error| Failure::from_error(exit::FAILED, &error))?;
     let manner = Manner { busy_input: args.now, hold_max: wait, past_banner: false };
-    let outcome = match typing::type_text(&project, &agent, &typed, manner, &mut || {}) {
+    let detector =
+        Detector::of(&backend).map_err(|error| Failure::from_error(exit::FAILED, &error))?;
+    let outcome = match typing::type_text(&project, &agent, &detector, &typed, manner, &mut || {}) {
         Typed::Delivered { attempts } => Outcome::Submitted { keys: attempts },
         Typed::Held { why } | Typed::NotDelivered { why } => Outcome::NotSubmitted { why },
         Typed::Unknown { why } => Outcome::FateUnknown { why },
