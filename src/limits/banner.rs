@@ -106,7 +106,7 @@ pattern!(
     CREDITS,
     r"out of (?:usage credits|extra usage|usage|credits)|usage credits|allocation has been disabled|quota exceeded|exceeded your current quota|insufficient_quota"
 );
-pattern!(MODEL, r"usage limit (?:reached )?for ([A-Za-z0-9][A-Za-z0-9._:/-]*[A-Za-z0-9])");
+pattern!(MODEL, r"usage limit (?:reached )?for (?:all )?([A-Za-z0-9][A-Za-z0-9._:/-]*[A-Za-z0-9])");
 pattern!(
     NAMED,
     r"\b(?:hit|reached) your (?:(5[- ]hour)|(weekly)|(opus)|(sonnet)|(session)|([a-z][a-z0-9.-]*)) limit"
@@ -229,6 +229,7 @@ mod tests {
                 "Usage limit reached for gemini-3-pro. Access resets at 6:01 AM UTC.",
                 "gemini-3-pro limit",
             ),
+            ("Usage limit reached for all Pro models.", "Pro limit"),
             ("What do you want to do? ❯ 1. Stop and wait for limit to reset", "usage limit"),
             ("┃  The usage limit has been reached", "usage limit"),
         ] {

@@ -190,7 +190,9 @@ impl Told {
     fn say(&self, kind: Kind) {
         let Some(place) = &self.place else { return };
         let (at, cli) = (clock::now(), self.cli);
-        tell(place, Fact { at, cli, session_id: None, subagent: None, transcript: None, kind });
+        let fact =
+            Fact { at, cli, session_id: None, subagent: None, transcript: None, order: None, kind };
+        tell(place, fact);
     }
 }
 

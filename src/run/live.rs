@@ -26,7 +26,7 @@ use crate::sys::tmux::{Commands, Look, SessionSpec, Tmux as _, TmuxError};
 use crate::sys::{clock, file};
 
 /// The CLIs that a walk is known for.
-pub const KNOWN: [&str; 3] = ["claude", "codex", "opencode"];
+pub const KNOWN: [&str; 4] = ["claude", "codex", "gemini", "opencode"];
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// The slowest start seen on a loaded machine took 17 s.
@@ -150,6 +150,12 @@ fn scenes(preset: &str, now: DateTime<Utc>) -> Vec<Scene> {
             Answer::openai_error(503, "The server had an error", None),
             Answer::openai_error(400, "input.1: invalid content", None),
         ),
+        "gemini" => (
+            Resets::AfterAsked(LIMIT_AWAY),
+            Answer::google_error(429, "RESOURCE_EXHAUSTED", "Quota exceeded.", Some(away)),
+            Answer::google_error(500, "INTERNAL", "The server had an error", None),
+            Answer::google_error(400, "INVALID_ARGUMENT", "contents.1: invalid content", None),
+        ),
         _ => (
             Resets::AfterAsked(LIMIT_AWAY),
             Answer::openai_error(429, "Rate limit reached for this model", Some(away)),
@@ -159,7 +165,7 @@ fn scenes(preset: &str, now: DateTime<Utc>) -> Vec<Scene> {
     };
     let subscription = Setup { subscription: true, ..Setup::default() };
     let asks = Setup { asks: true, ..Setup::default() };
-    vec![
+    let mut scenes = vec![
         of("ready", PaneState::Idle, None),
         Scene {
             then: Some(("idle", PaneState::Idle)),
@@ -176,7 +182,10 @@ fn scenes(preset: &str, now: DateTime<Utc>) -> Vec<Scene> {
         },
         Scene { within: RETRIES_WITHIN, ..of("overloaded", PaneState::Overloaded, Some(overload)) },
         of("fatal", PaneState::Fatal, Some(fatal)),
-    ]
+    ];
+    // It tries again for more than ten minutes and says nothing of it: there is no screen to see.
+    scenes.retain(|scene| preset != "gemini" || scene.expected != PaneState::Overloaded);
+    scenes
 }
 
 /// One start: its home, its server, its stub.

@@ -4,6 +4,7 @@
 //! no file of the user is read for writing. Surprise: a setting of the user's that does the same
 //! job wins, since replacing it would change how their CLI behaves.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,9 +12,11 @@ use super::hook;
 use super::store::{Sensing, Store};
 use crate::backend::{Backend, Launch};
 use crate::base::name::{SessionName, UnitName};
+use crate::base::quote::shell_word;
 use crate::config::Agent;
 use crate::sense::Cli;
 use crate::sense::wiring::{self, Governed, Wiring};
+use crate::sys::event_stream;
 use crate::sys::file::{self, FileError};
 
 /// Flags of a CLI that could switch its hooks off.
@@ -47,9 +50,16 @@ pub fn door(agent: &Agent, backend: &Backend) -> Result<Cli, String> {
     }
 }
 
+/// The variable with the password of opencode's server.
+const PASSWORD: &str = "OPENCODE_SERVER_PASSWORD";
+/// The file with the same, as one of the settings.
+const PASSWORD_EXTENSION: &str = "key";
+
 /// What one start is given.
 #[derive(Debug, Default)]
 pub struct Installed {
+    /// Of the CLI's own server, and the file with its password.
+    server: Option<(u16, PathBuf)>,
     wiring: Wiring,
     cli: Option<Cli>,
     program: Option<PathBuf>,
@@ -96,7 +106,55 @@ pub fn install(
         file::replace_volatile(&path, text.as_bytes(), 0o600)?;
     }
     let program = (wiring != Wiring::default()).then(|| ao.to_owned());
-    Ok(Installed { wiring, cli: Some(cli), program, note })
+    let mut server = None;
+    // A governed agent could do through it what nobody is asked about.
+    if cli == Cli::Opencode && guard.is_none() && takes_port(backend) {
+        let key = store.settings(&agent.session, PASSWORD_EXTENSION);
+        file::replace_volatile(&key, uuid::Uuid::new_v4().simple().to_string().as_bytes(), 0o600)?;
+        server = free_port().map(|port| (port, key));
+    }
+    if let Some((port, _)) = &server {
+        wiring.flag = format!("--hostname 127.0.0.1 --port {port}");
+    }
+    Ok(Installed { server, wiring, cli: Some(cli), program, note })
+}
+
+/// Whether its launch line has a place for our flags and chooses no port itself.
+fn takes_port(backend: &Backend) -> bool {
+    let slot = backend.attach.as_ref().is_some_and(|line| line.contains("{settings_flag}"));
+    slot && !["--port", "--hostname", "attach"].iter().any(|word| backend.flags.contains(word))
+}
+
+/// Free at this moment. Should another take it first, the CLI does not start and is started again.
+fn free_port() -> Option<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
+    Some(listener.local_addr().ok()?.port())
+}
+
+/// The server of this start, when it has one.
+pub fn server(
+    store: &Store,
+    session: &SessionName,
+    sensing: &Sensing,
+) -> Option<event_stream::Server> {
+    let port = sensing.port?;
+    let key = file::read(&store.settings(session, PASSWORD_EXTENSION)).ok()??;
+    let authorization = format!("Basic {}", base64(format!("opencode:{}", key.trim()).as_bytes()));
+    Some(event_stream::Server { port, authorization })
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let at = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
+        let bits = at(0) << 16 | at(1) << 8 | at(2);
+        for place in 0..4 {
+            let letter = LETTERS[usize::try_from(bits >> (18 - 6 * place) & 63).unwrap_or(0)];
+            text.push(if place <= chunk.len() { char::from(letter) } else { '=' });
+        }
+    }
+    text
 }
 
 /// What is given back of that which the flags of a governed Claude Code take away.
@@ -137,6 +195,7 @@ pub fn apply(
     }
     launch.env.extend(installed.wiring.env.clone());
     let cli = installed.cli?;
+    let port = installed.server.as_ref().and_then(|(port, key)| guard_port(*port, key, launch));
     let config_dir = (cli == Cli::Claude).then(|| {
         let named = launch.env.get("CLAUDE_CONFIG_DIR").map(PathBuf::from);
         named.or_else(|| launch.env.get("HOME").map(|home| Path::new(home).join(".claude")))
@@ -146,14 +205,42 @@ pub fn apply(
         program: installed.program.clone(),
         config_dir: config_dir.flatten(),
         follows,
+        port,
     })
+}
+
+/// Locks the server with a password that stands neither in arguments nor in tmux's environment.
+fn guard_port(port: u16, key: &Path, launch: &mut Launch) -> Option<u16> {
+    // One that the user chose is not ours to know.
+    let script = launch.argv.get_mut(2).filter(|_| !launch.env.contains_key(PASSWORD))?;
+    let key = shell_word(key.to_str()?);
+    *script = format!(
+        "{PASSWORD}=$(cat -- {key}) || exit {}\nexport {PASSWORD}\n{script}",
+        crate::backend::launch::EXIT_NO_START
+    );
+    Some(port)
 }
 
 /// Takes away what a start was given.
 pub fn remove(store: &Store, session: &SessionName, name: &UnitName) -> Result<(), FileError> {
-    for extension in ["json", "js"] {
+    for extension in ["json", "js", PASSWORD_EXTENSION] {
         file::remove(&store.settings(session, extension))?;
     }
     file::remove(&hook::status_file(&store.state(), name))?;
     file::remove(&hook::spool_file(&store.state(), name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::base64;
+
+    #[test]
+    fn base64_pads_as_it_should() {
+        let check = |text: &str, coded: &str| assert_eq!(base64(text.as_bytes()), coded);
+        check("", "");
+        check("f", "Zg==");
+        check("fo", "Zm8=");
+        check("foo", "Zm9v");
+        check("opencode:~\u{ff}>", "b3BlbmNvZGU6fsO/Pg==");
+    }
 }

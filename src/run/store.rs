@@ -94,6 +94,9 @@ pub struct Sensing {
     pub config_dir: Option<PathBuf>,
     /// The stored conversation id follows what the CLI tells.
     pub follows: bool,
+    /// Where its own server listens, on the loopback address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
 }
 
 /// How far a first prompt that is typed has come.

@@ -161,6 +161,8 @@ impl Loop {
         signals(&told, &sender)?;
         let mut files = Vec::new();
         let (loop_sender, looked) = (sender.clone(), sender.clone());
+        let told_by_server = sender.clone();
+        engine.listen(move || drop(told_by_server.send(Wake::Heard)));
         engine.set_waker(move || drop(looked.send(Wake::Looked)));
         // Without these the same is found by looking now and then.
         let config = sender.clone();

@@ -27,6 +27,9 @@ pub struct Fact {
     /// The file the CLI writes the conversation to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transcript: Option<String>,
+    /// Its place among what the same teller told; calls of one process each may overtake each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<u64>,
     pub kind: Kind,
 }
 

@@ -1,4 +1,4 @@
-//! Whom to believe: hooks, the session file, or the screen.
+//! Whom to believe: hooks, the CLI's own server or record, the session file, or the screen.
 //!
 //! Each state has one authority at a time. A source that told one keeps it until another source
 //! contradicts it for long enough, or until it has been silent for too long; then the next in line
@@ -33,6 +33,10 @@ pub const TURN_SILENT: Duration = Duration::from_secs(15 * 60);
 pub const TOOL_SILENT: Duration = Duration::from_secs(2 * 60 * 60);
 /// Any other state.
 pub const STATE_SILENT: Duration = Duration::from_secs(12 * 60 * 60);
+/// A server that sends a beat every ten seconds and missed three is gone.
+pub const SERVER_SILENT: Duration = Duration::from_secs(35);
+/// Calls that overtake each other do so within this time.
+const OVERTAKEN: Duration = Duration::from_secs(10);
 /// Percent of a usage window from which its reset is named with a limit.
 const FULL_PERCENT: f64 = 99.5;
 
@@ -47,7 +51,10 @@ pub struct Seen<'a> {
 #[derive(Debug, Clone, PartialEq)]
 struct Told {
     state: PaneState,
+    source: Source,
     since: Mono,
+    /// When it was said last.
+    said: Mono,
     /// The last sign of the source.
     heard: Mono,
     rule: String,
@@ -60,8 +67,15 @@ struct Told {
 /// What all sources but the screen told about one start of one agent.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Senses {
+    /// The newest word of a hook, the server or the record: they speak of the same events.
     hook: Option<Told>,
     file: Option<Told>,
+    /// What the terminal's output tells where nobody else does.
+    output: Option<Told>,
+    /// When the server was last heard; while it lives it alone speaks of the events.
+    server: Option<Mono>,
+    /// The highest place of a hook's word, and when it was said.
+    order: Option<(u64, Mono)>,
     /// Whether any hook ever spoke: only then is its silence about subagents a word.
     hooks_speak: bool,
     subagents: BTreeSet<String>,
@@ -76,6 +90,12 @@ pub struct Senses {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     Hook,
+    /// The CLI's own server, over a connection that stands.
+    Server,
+    /// The CLI's own record of the conversation.
+    Record,
+    /// A state the CLI sends to its terminal.
+    Output,
     File,
 }
 
@@ -83,6 +103,9 @@ impl Source {
     const fn region(self) -> &'static str {
         match self {
             Self::Hook => "hook",
+            Self::Server => "api",
+            Self::Record => "rollout",
+            Self::Output => "osc_7501",
             Self::File => "session_file",
         }
     }
@@ -119,25 +142,113 @@ impl Senses {
         if fact.subagent.is_none() {
             self.follow(fact);
         }
+        if self.server.is_some() || self.is_overtaken(fact, Source::Hook) {
+            return;
+        }
+        self.take(fact, Source::Hook);
+    }
+
+    /// Takes in what the CLI's own server told over a connection that stands.
+    pub fn note_server(&mut self, fact: &Fact) {
+        self.follow(fact);
+        self.server = Some(fact.at.mono);
+        self.take(fact, Source::Server);
+    }
+
+    /// A connection to the server stands from now on; what was told before it came another way.
+    pub fn server_begins(&mut self, at: Mono) {
+        self.reset();
+        self.server = Some(at);
+    }
+
+    /// The connection to the server stands.
+    pub fn server_lives(&mut self, at: Mono) {
+        self.server = Some(at);
+        if self.hook.as_ref().is_some_and(|told| told.source == Source::Server) {
+            self.sign(at);
+        }
+    }
+
+    /// It does not any more: what it told is nobody's word now.
+    pub fn server_gone(&mut self) {
+        self.server = None;
+        if self.hook.as_ref().is_some_and(|told| told.source == Source::Server) {
+            self.reset();
+        }
+    }
+
+    /// Takes in what the CLI wrote down about the conversation.
+    pub fn note_record(&mut self, fact: &Fact) {
+        if let Kind::Usage(usage) = &fact.kind {
+            self.usage = Some(usage.clone());
+        } else if !self.is_overtaken(fact, Source::Record) {
+            self.take(fact, Source::Record);
+        }
+    }
+
+    /// Takes in the last state that the terminal's output told; `None`: there was output without one.
+    ///
+    /// Idle of it only ends what others told: it is sent before there is a box to type into.
+    pub fn note_output(&mut self, state: Option<PaneState>, at: Mono) {
+        let Some(state) = state else {
+            if let Some(told) = &mut self.output {
+                told.heard = at;
+            }
+            return;
+        };
+        if !matches!(state, PaneState::Working | PaneState::Waiting) {
+            self.output = None;
+            self.hook
+                .take_if(|told| told.state == PaneState::Working && at.since(told.said) >= SETTLE);
+            return;
+        }
+        let since = self.output.as_ref().filter(|told| told.state == state);
+        self.output = Some(Told {
+            state,
+            source: Source::Output,
+            since: since.map_or(at, |told| told.since),
+            said: at,
+            heard: at,
+            rule: "terminal state".to_owned(),
+            text: state.word().to_owned(),
+            cure: None,
+            subagent: None,
+        });
+    }
+
+    /// Whether something newer was told already.
+    fn is_overtaken(&mut self, fact: &Fact, source: Source) -> bool {
         let at = fact.at.mono;
+        if let Some(order) = fact.order {
+            let (last, said) = self.order.unwrap_or((order, at));
+            if order < last && at < said.plus(OVERTAKEN) {
+                return true;
+            }
+            self.order = Some((order, at));
+        }
+        self.hook.as_ref().is_some_and(|told| told.source != source && at < told.said)
+    }
+
+    fn take(&mut self, fact: &Fact, source: Source) {
+        let (at, by) = (fact.at.mono, (fact, source));
         match &fact.kind {
             Kind::SessionStarted { source: Beginning::Compact }
             | Kind::Usage(_)
             | Kind::Other { .. } => self.sign(at),
             Kind::SessionStarted { .. } | Kind::SessionEnded { .. } => self.reset(),
-            Kind::TurnStarted => self.tell(fact, PaneState::Working, "turn started", ""),
+            Kind::TurnStarted => self.tell(by, PaneState::Working, "turn started", ""),
             Kind::ToolStarted { tool } => {
                 self.tool = Some(tool.clone());
-                self.works(fact, "tool started", tool);
+                self.works(by, "tool started", tool);
             }
             Kind::ToolEnded { tool, failed } => {
                 self.tool = None;
-                self.works(fact, if *failed { "tool failed" } else { "tool ended" }, tool);
+                self.works(by, if *failed { "tool failed" } else { "tool ended" }, tool);
             }
             Kind::PermissionAsked { what } => {
-                self.tell(fact, PaneState::Waiting, "permission asked", what);
+                self.tell(by, PaneState::Waiting, "permission asked", what);
             }
-            Kind::PermissionAnswered => self.works(fact, "permission answered", ""),
+            Kind::PermissionAnswered => self.works(by, "permission answered", ""),
             // Comes a minute after the end, and is no news then.
             Kind::IdleNoted => {}
             Kind::TurnEnded { interrupted, subagents_left } => {
@@ -147,12 +258,12 @@ impl Senses {
                 }
                 let rule = if *interrupted { "turn interrupted" } else { "turn ended" };
                 if self.subagents.is_empty() && *subagents_left == 0 {
-                    self.tell(fact, PaneState::Idle, rule, "");
+                    self.tell(by, PaneState::Idle, rule, "");
                 } else {
-                    self.tell(fact, PaneState::Working, rule, "subagents go on");
+                    self.tell(by, PaneState::Working, rule, "subagents go on");
                 }
             }
-            Kind::TurnFailed { class, text } => self.failed(fact, *class, text),
+            Kind::TurnFailed { class, text } => self.failed(by, *class, text),
             Kind::Retrying { text, next_s } => {
                 self.tool = None;
                 let named = banner::read(text).is_some_and(|banner| !banner.warning_only);
@@ -161,15 +272,15 @@ impl Senses {
                 // whatever the provider calls it.
                 let limited = named || wait_s.is_some_and(|wait_s| wait_s >= LONG_WAIT_S);
                 let state = if limited { PaneState::Limited } else { PaneState::Working };
-                self.tell(fact, state, "retrying", &with_reset(text, next_s.filter(|_| limited)));
+                self.tell(by, state, "retrying", &with_reset(text, next_s.filter(|_| limited)));
             }
             Kind::LimitHit { resets_s, text } => {
                 self.tool = None;
-                self.tell(fact, PaneState::Limited, "limit hit", &with_reset(text, *resets_s));
+                self.tell(by, PaneState::Limited, "limit hit", &with_reset(text, *resets_s));
             }
             Kind::SubagentStarted => {
                 self.subagents.extend(fact.subagent.clone());
-                self.works(fact, "subagent started", "");
+                self.works(by, "subagent started", "");
             }
             Kind::SubagentEnded => {
                 if let Some(id) = &fact.subagent {
@@ -202,7 +313,9 @@ impl Senses {
         });
         self.file = Some(Told {
             state,
+            source: Source::File,
             since,
+            said: now.mono,
             heard: now.mono,
             rule: "session file".to_owned(),
             text,
@@ -222,6 +335,7 @@ impl Senses {
 
     fn reset(&mut self) {
         self.hook = None;
+        self.output = None;
         self.tool = None;
         self.subagents.clear();
     }
@@ -233,13 +347,16 @@ impl Senses {
         }
     }
 
-    fn tell(&mut self, fact: &Fact, state: PaneState, rule: &str, text: &str) {
+    fn tell(&mut self, by: (&Fact, Source), state: PaneState, rule: &str, text: &str) {
+        let (fact, source) = by;
         let at = fact.at.mono;
         // The same state goes on: only its evidence is newer.
         let since = self.hook.as_ref().filter(|told| told.state == state);
         self.hook = Some(Told {
             state,
+            source,
             since: since.map_or(at, |told| told.since),
+            said: at,
             heard: at,
             rule: rule.to_owned(),
             text: text.to_owned(),
@@ -249,17 +366,18 @@ impl Senses {
     }
 
     /// Something is being done, by the agent or by one of its subagents.
-    fn works(&mut self, fact: &Fact, rule: &str, text: &str) {
+    fn works(&mut self, by: (&Fact, Source), rule: &str, text: &str) {
+        let (fact, _) = by;
         let asked = self.hook.as_ref().filter(|told| told.state == PaneState::Waiting);
         if asked.is_some_and(|asked| asked.subagent != fact.subagent) {
             // One of several works on; the dialog of the other stays open.
             self.sign(fact.at.mono);
         } else {
-            self.tell(fact, PaneState::Working, rule, text);
+            self.tell(by, PaneState::Working, rule, text);
         }
     }
 
-    fn failed(&mut self, fact: &Fact, class: Class, text: &str) {
+    fn failed(&mut self, by: (&Fact, Source), class: Class, text: &str) {
         self.tool = None;
         self.subagents.clear();
         let (state, cure) = match class {
@@ -272,7 +390,7 @@ impl Senses {
             // The turn is over; whether the conversation can go on only the words on the screen tell.
             Class::Unknown => (PaneState::Idle, None),
         };
-        self.tell(fact, state, "turn failed", text);
+        self.tell(by, state, "turn failed", text);
         if let Some(told) = &mut self.hook {
             told.cure = cure;
         }
@@ -300,8 +418,10 @@ impl Senses {
             Bears::Never => return seen.reading.clone(),
             Bears::For(limit) if seen.at.since(stands) < limit => {}
             Bears::For(_) => {
-                if source == Source::Hook {
-                    self.hook = None;
+                match source {
+                    Source::File => {}
+                    Source::Output => self.output = None,
+                    Source::Hook | Source::Server | Source::Record => self.hook = None,
                 }
                 return seen.reading.clone();
             }
@@ -324,12 +444,17 @@ impl Senses {
             | PaneState::Done
             | PaneState::Unknown => STATE_SILENT,
         };
+        if self.server.is_some_and(|heard| now.since(heard) >= SERVER_SILENT) {
+            self.server_gone();
+        }
         self.hook.take_if(|told| now.since(told.heard) >= believed(told.state));
+        self.output.take_if(|told| now.since(told.heard) >= TURN_SILENT);
         self.file.take_if(|told| now.since(told.heard) >= FILE_SILENT);
     }
 
     fn authority(&self, now: Mono) -> Option<(Source, Told)> {
-        let hook = || self.hook.clone().map(|told| (Source::Hook, told));
+        let events = self.hook.as_ref().or(self.output.as_ref());
+        let hook = || events.cloned().map(|told| (told.source, told));
         let Some(file) = &self.file else { return hook() };
         let file_speaks = Some((Source::File, file.clone()));
         let Some(told) = &self.hook else { return file_speaks };
@@ -364,12 +489,15 @@ impl Senses {
             (Source::File, P::Waiting, P::Limited | P::Fatal) => Bears::Never,
             (Source::File, P::Waiting, _) => Bears::Always,
             (Source::File, _, _) => Bears::For(CONTESTED),
-            (Source::Hook, P::Working, P::Idle) if self.tool.is_some() => Bears::For(CONTESTED),
-            (Source::Hook, P::Working | P::Fatal, P::Idle) => Bears::For(QUIET),
-            (Source::Hook, P::Overloaded, P::Idle) => Bears::For(CONTESTED),
-            (Source::Hook, P::Limited, P::Idle | P::Waiting | P::Overloaded | P::Fatal)
-            | (Source::Hook, P::Fatal, P::Waiting | P::Overloaded | P::Limited) => Bears::Always,
-            (Source::Hook, _, _) => settled,
+            (Source::Server, P::Working | P::Waiting | P::Idle, P::Working | P::Idle) => {
+                Bears::For(CONTESTED)
+            }
+            (_, P::Working, P::Idle) if self.tool.is_some() => Bears::For(CONTESTED),
+            (_, P::Working | P::Fatal, P::Idle) => Bears::For(QUIET),
+            (_, P::Overloaded, P::Idle) => Bears::For(CONTESTED),
+            (_, P::Limited, P::Idle | P::Waiting | P::Overloaded | P::Fatal)
+            | (_, P::Fatal, P::Waiting | P::Overloaded | P::Limited) => Bears::Always,
+            (Source::Hook | Source::Server | Source::Record | Source::Output, _, _) => settled,
         }
     }
 
@@ -419,12 +547,12 @@ impl Senses {
 }
 
 impl Told {
-    /// From when on the screen counts against it: a session file is a standing word, its age counts
-    /// from when it took the state up.
+    /// From when on the screen counts against it: a session file and a server are standing words,
+    /// their age counts from when they took the state up.
     fn heard_for(&self, source: Source) -> Mono {
         match source {
-            Source::Hook => self.heard,
-            Source::File => self.since,
+            Source::Hook | Source::Record => self.heard,
+            Source::Server | Source::Output | Source::File => self.since,
         }
     }
 }

@@ -22,6 +22,7 @@ fn fact(ms: u64, kind: Kind) -> Fact {
         session_id: Some("conversation".into()),
         subagent: None,
         transcript: None,
+        order: None,
         kind,
     }
 }
@@ -394,4 +395,116 @@ proptest! {
         let seen = Seen { reading: &reading, at: Mono(100_000) };
         prop_assert_ne!(senses.merge(Some(seen), Mono(100_000)).state, P::Idle);
     }
+}
+
+fn by_server(ms: u64, kind: Kind) -> Fact {
+    Fact { cli: Cli::Opencode, ..fact(ms, kind) }
+}
+
+#[track_caller]
+fn state_of(senses: &mut Senses, shown: PaneState, ms: u64) -> PaneState {
+    let reading = screen(shown);
+    senses.merge(Some(Seen { reading: &reading, at: Mono(ms) }), Mono(ms)).state
+}
+
+#[test]
+fn while_a_server_speaks_hooks_that_come_late_say_nothing() {
+    let mut senses = Senses::default();
+    senses.note(&fact(0, Kind::TurnStarted));
+    senses.server_begins(Mono(100));
+    senses.note_server(&by_server(100, Kind::TurnStarted));
+    senses.note_server(&by_server(5_000, ended()));
+    senses.note(&fact(5_010, Kind::TurnStarted));
+    assert_eq!(state_of(&mut senses, P::Idle, 6_000), P::Idle);
+}
+
+#[test]
+fn a_server_that_is_gone_or_silent_leaves_no_state_standing() {
+    let working = || {
+        let mut senses = Senses::default();
+        senses.server_begins(Mono(0));
+        senses.note_server(&by_server(0, Kind::TurnStarted));
+        senses
+    };
+    // Its beats keep it believed against a screen that stands idle.
+    let mut senses = working();
+    for beat in 1..10 {
+        senses.server_lives(Mono(beat * 10_000));
+        assert_eq!(state_of(&mut senses, P::Idle, beat * 10_000 + 9_000), P::Working);
+    }
+    assert_eq!(state_of(&mut senses, P::Idle, 130_000), P::Idle, "three beats are missing");
+    let mut senses = working();
+    senses.server_gone();
+    assert_eq!(state_of(&mut senses, P::Idle, 1_000), P::Idle);
+    senses.note(&fact(2_000, Kind::TurnStarted));
+    assert_eq!(state_of(&mut senses, P::Idle, 2_500), P::Working, "hooks are heard again");
+}
+
+#[test]
+fn a_servers_idle_covers_no_trouble_on_the_screen() {
+    let mut senses = Senses::default();
+    senses.server_begins(Mono(0));
+    senses.note_server(&by_server(0, Kind::TurnStarted));
+    senses.note_server(&by_server(100, ended()));
+    for trouble in [P::Limited, P::Overloaded, P::Fatal, P::Waiting] {
+        assert_eq!(state_of(&mut senses, trouble, 200), trouble);
+    }
+}
+
+#[test]
+fn a_hook_that_was_overtaken_changes_nothing() {
+    let placed = |ms, order, kind| Fact { order: Some(order), ..fact(ms, kind) };
+    let mut senses = Senses::default();
+    senses.note(&placed(1_000, 7, Kind::TurnStarted));
+    // Fired later in the same millisecond, and heard first.
+    senses.note(&placed(2_000, 9, ended()));
+    senses.note(&placed(2_000, 8, Kind::TurnStarted));
+    assert_eq!(state_of(&mut senses, P::Idle, 2_500), P::Idle);
+    // A teller that counts anew is heard again after a while.
+    senses.note(&placed(30_000, 0, Kind::TurnStarted));
+    assert_eq!(state_of(&mut senses, P::Idle, 30_500), P::Working);
+}
+
+#[test]
+fn the_record_ends_a_turn_that_no_hook_ends_and_no_older_word_of_it_counts() {
+    let mut senses = Senses::default();
+    senses.note(&fact(1_000, Kind::TurnStarted));
+    senses.note_record(&fact(1_010, Kind::TurnStarted));
+    senses.note_record(&fact(3_000, failed(Class::Server, "no capacity")));
+    assert_eq!(state_of(&mut senses, P::Idle, 3_100), P::Overloaded);
+    // The next turn's hook was heard before the end of the last was read.
+    senses.note(&fact(5_000, Kind::TurnStarted));
+    senses.note_record(&fact(4_900, ended()));
+    assert_eq!(state_of(&mut senses, P::Idle, 5_100), P::Working);
+}
+
+#[test]
+fn the_terminals_output_speaks_where_no_hook_does_and_its_idle_only_ends_a_turn() {
+    let mut senses = Senses::default();
+    senses.note_output(Some(P::Idle), Mono(0));
+    assert_eq!(state_of(&mut senses, P::Unknown, 100), P::Unknown);
+    senses.note_output(Some(P::Working), Mono(1_000));
+    assert_eq!(state_of(&mut senses, P::Unknown, 1_100), P::Working);
+    senses.note_output(Some(P::Waiting), Mono(2_000));
+    assert_eq!(state_of(&mut senses, P::Unknown, 2_100), P::Waiting);
+    senses.note_output(Some(P::Idle), Mono(3_000));
+    assert_eq!(state_of(&mut senses, P::Idle, 3_100), P::Idle);
+    // A hook that tells more is not overruled by it, until it says that all is over.
+    senses.note(&fact(10_000, asked()));
+    senses.note_output(Some(P::Working), Mono(10_100));
+    assert_eq!(state_of(&mut senses, P::Unknown, 10_200), P::Waiting);
+    senses.note(&fact(11_000, Kind::TurnStarted));
+    senses.note_output(Some(P::Idle), Mono(11_500));
+    assert_eq!(state_of(&mut senses, P::Unknown, 11_600), P::Working, "it may be the older word");
+    senses.note_output(Some(P::Idle), Mono(14_000));
+    assert_eq!(state_of(&mut senses, P::Idle, 14_100), P::Idle);
+}
+
+#[test]
+fn a_terminal_that_prints_nothing_more_leaves_no_turn_standing() {
+    let mut senses = Senses::default();
+    senses.note_output(Some(P::Working), Mono(0));
+    senses.note_output(None, Mono(600_000));
+    assert_eq!(state_of(&mut senses, P::Unknown, 1_400_000), P::Working);
+    assert_eq!(state_of(&mut senses, P::Unknown, 1_600_000), P::Unknown);
 }

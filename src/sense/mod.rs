@@ -1,7 +1,7 @@
 //! What the CLIs tell about themselves: hook payloads, session files, titles, become facts.
 //!
 //! Pure: bytes come in, facts go out; collecting them is done in `run`. [`payload`] reads hooks,
-//! [`session_file`], [`status_line`] and [`title`] the other sources, [`merge`] decides whom to
+//! [`session_file`], [`opencode`], [`status_line`] and [`title`] the other sources, [`merge`] decides whom to
 //! believe, [`answer`] what a hook says back, [`wiring`] how a CLI is told to call us.
 //!
 //! Surprise: no source is complete. A hook says nothing when a turn is interrupted (Claude Code) or
@@ -11,7 +11,9 @@
 pub mod answer;
 pub mod fact;
 pub mod merge;
+pub mod opencode;
 pub mod payload;
+pub mod rollout;
 pub mod session_file;
 pub mod spool;
 pub mod status_line;

@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Deserializer};
 
-use super::Cli;
 use super::fact::{Beginning, Class, Fact, Kind, NAME_CHARS_MAX, TEXT_CHARS_MAX, cut};
+use super::{Cli, opencode as server};
 use crate::base::now::{Mono, Now};
 
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +52,9 @@ struct Raw {
     /// opencode's plugin: when it happened, since its calls may arrive out of order.
     #[serde(deserialize_with = "whole")]
     at_ms: Option<i64>,
+    /// Its place among the calls of this plugin: several happen within a millisecond.
+    #[serde(deserialize_with = "whole")]
+    seq: Option<i64>,
     #[serde(deserialize_with = "whole")]
     next_ms: Option<i64>,
     #[serde(deserialize_with = "whole")]
@@ -106,6 +109,7 @@ pub fn read(cli: Cli, payload: &[u8], at: Now) -> Result<Fact, PayloadError> {
         session_id: name(raw.session_id),
         subagent: name(raw.agent_id),
         transcript: raw.transcript_path.filter(|path| path.len() <= 1024),
+        order: raw.seq.and_then(|seq| u64::try_from(seq).ok()),
         kind,
     })
 }
@@ -224,23 +228,16 @@ fn opencode(event: &str, raw: &Raw) -> Option<Kind> {
         "session.error" if raw.error.as_deref() == Some("MessageAbortedError") => {
             Kind::TurnEnded { interrupted: true, subagents_left: 0 }
         }
-        "session.error" => Kind::TurnFailed { class: opencode_class(raw), text: message(raw) },
+        "session.error" => {
+            let class = server::class(raw.error.as_deref(), raw.status);
+            Kind::TurnFailed { class, text: message(raw) }
+        }
         "tool.execute.before" => Kind::ToolStarted { tool: tool(raw) },
         "tool.execute.after" => Kind::ToolEnded { tool: tool(raw), failed: false },
         "permission.asked" | "question.asked" => Kind::PermissionAsked { what: tool(raw) },
         "permission.replied" | "question.replied" | "question.rejected" => Kind::PermissionAnswered,
         _ => return None,
     })
-}
-
-fn opencode_class(raw: &Raw) -> Class {
-    match (raw.error.as_deref(), raw.status) {
-        (Some("ProviderAuthError"), _) | (_, Some(401 | 403)) => Class::Login,
-        (_, Some(402)) => Class::Billing,
-        (_, Some(429)) => Class::RateLimit,
-        (_, Some(500..=599)) => Class::Server,
-        (Some(_) | None, Some(_) | None) => Class::Unknown,
-    }
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ pub fn read(text: &str, start: &str) -> Vec<Fact> {
         .filter(|line| line.version == 1 && line.start == start)
         .map(|line| line.fact)
         .collect();
-    facts.sort_by_key(|fact| fact.at.mono);
+    // Clocks tell milliseconds; within one their teller's own count does.
+    facts.sort_by_key(|fact| (fact.at.mono, fact.order));
     facts
 }

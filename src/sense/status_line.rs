@@ -38,6 +38,7 @@ pub fn read(bytes: &[u8], at: Now) -> Result<Fact, StatusLineError> {
     };
     Ok(Fact {
         at,
+        order: None,
         cli: Cli::Claude,
         session_id: name(text("/session_id")),
         subagent: None,

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod db;
 pub mod death;
+pub mod event_stream;
 pub mod file;
 pub mod git;
 pub mod http;

@@ -45,7 +45,7 @@ fn every_recorded_pane_reads_as_the_table_says() {
 fn every_file_of_the_corpus_is_in_the_table_and_in_the_binary() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
     let mut on_disk = BTreeSet::new();
-    for folder in ["claude-code", "opencode"] {
+    for folder in ["claude-code", "gemini", "opencode"] {
         for entry in std::fs::read_dir(root.join(folder)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             on_disk.insert(format!("{folder}/{name}"));

@@ -463,6 +463,8 @@ fn gemini_screens_say_the_state() {
     assert!(read("gemini", "", limit).evidence_text().contains("Access resets at 6:01 AM UTC."));
     let ask = " > hi\n\n╭──────────╮\n│ Shell touch x\n│\n│ Allow execution of [Shell]?\n│\n│ ● 1. Allow once\n│   2. Allow for this session\n│   3. No (esc)\n╰──────────╯\n";
     check("gemini", "", ask, PaneState::Waiting);
+    let circle = " > hi\n\n✦ word word\n\n╭──────────╮\n│ ?  A potential loop was detected\n│\n│ ● 1. Keep loop detection enabled (esc)\n│   2. Disable loop detection for this session\n╰──────────╯\n";
+    check("gemini", "◇  Ready (project)", circle, PaneState::Waiting);
     check(
         "gemini",
         "",

@@ -472,6 +472,7 @@ fn what_hooks_wrote_is_heard_around_any_damage() {
         session_id: None,
         subagent: None,
         transcript: None,
+        order: None,
         kind,
     };
     let begun = spool::write("s", fact(Kind::PermissionAnswered)).unwrap();

@@ -35,6 +35,7 @@ use self::sensors::Hearings;
 pub use self::sequence::COMPLETE;
 use self::starting::Opening;
 use super::journal::Journal;
+use super::listener::Listener;
 use super::notify::Notifier;
 use super::prepare::Overrides;
 use super::project::Project;
@@ -87,6 +88,7 @@ pub struct Engine {
     detectors: BTreeMap<String, Arc<Detector>>,
     captured: BTreeMap<UnitName, Captured>,
     hearings: Hearings,
+    listener: Option<Listener>,
     dialogs: Dialogs,
     world: Option<World>,
     outcomes: Sender<Event>,
@@ -159,6 +161,7 @@ impl Engine {
             detectors: BTreeMap::new(),
             captured: BTreeMap::new(),
             hearings: Hearings::new(),
+            listener: None,
             dialogs: Dialogs::default(),
             world: None,
             outcomes,

@@ -10,11 +10,13 @@ use std::time::Duration;
 use super::Engine;
 use crate::base::name::{SessionName, UnitName};
 use crate::base::now::{Mono, Now};
+use crate::run::listener::{Heard, Listener};
+use crate::run::record::{Output, Record};
 use crate::run::{hook, sensors};
 use crate::screen::Reading;
 use crate::sense::merge::Seen;
 use crate::sense::session_file::{self, SessionFile};
-use crate::sense::{Senses, spool};
+use crate::sense::{Cli, Senses, spool};
 use crate::supervise::action::What;
 use crate::supervise::event::Event;
 use crate::supervise::state::{Life, UnitKind};
@@ -37,6 +39,13 @@ pub(super) struct Hearing {
     /// The conversation that was stored last.
     followed: Option<String>,
     spool: Reader,
+    /// What the CLI writes of its conversation, where we read that.
+    record: Option<Record>,
+    /// The log of its pane, where its output tells states.
+    log: Option<PathBuf>,
+    output: Option<Output>,
+    /// It writes one.
+    recorded: bool,
     senses: Senses,
     /// The last reading of the screen, and when it was last known to hold.
     screen: Option<(Reading, Mono)>,
@@ -74,13 +83,21 @@ impl Engine {
             let session = self.config.agent(name.as_str())?.session.clone();
             let record = self.launch(&session).filter(|record| record.attempt == attempt)?;
             let sensing = record.sensing;
+            let server = sensing
+                .as_ref()
+                .and_then(|sensing| sensors::server(&self.store, &session, sensing));
+            let tells_in_output = sensing.as_ref().is_some_and(|sensing| sensing.cli == Cli::Codex);
             let hearing = Hearing {
                 attempt,
                 start_id: record.start_id,
-                session,
+                recorded: tells_in_output,
+                record: None,
+                log: tells_in_output.then(|| self.store.session_log(&session)),
+                output: None,
                 config_dir: sensing.as_ref().and_then(|sensing| sensing.config_dir.clone()),
                 follows: sensing.is_some_and(|sensing| sensing.follows),
                 followed: None,
+                session,
                 spool: Reader::new(hook::spool_file(&self.store.state(), name)),
                 senses: Senses::default(),
                 screen: None,
@@ -89,14 +106,54 @@ impl Engine {
                 search_at: Mono(0),
             };
             self.hearings.insert(name.clone(), hearing);
+            if let (Some(listener), Some(server)) = (&mut self.listener, server)
+                && let Err(error) = listener.follow(name, attempt, server)
+            {
+                tracing::warn!(unit = %name, %error, "cannot follow its server");
+            }
         }
         self.hearings.get_mut(name)
     }
 
-    /// Takes in what hooks wrote since the last time.
+    /// Follows the servers of the CLIs that have one; `waker` is called when one told something.
+    pub fn listen(&mut self, waker: impl Fn() + Send + Sync + 'static) {
+        self.listener = Some(Listener::new(waker));
+    }
+
+    /// Takes in what servers told since the last time.
+    fn hear_servers(&mut self, running: &[Running], now: Now) {
+        let Some(listener) = &mut self.listener else { return };
+        listener.keep(|name, attempt| {
+            running.iter().any(|(unit, runs, _)| unit == name && *runs == attempt)
+        });
+        let mut news = BTreeSet::new();
+        for ((name, attempt), heard) in listener.take() {
+            let hearing = self.hearings.get_mut(&name).filter(|hearing| hearing.attempt == attempt);
+            let Some(hearing) = hearing else { continue };
+            match heard {
+                Heard::Begun(at, fact) => {
+                    hearing.senses.server_begins(at);
+                    if let Some(fact) = fact {
+                        hearing.senses.note_server(&fact);
+                    }
+                }
+                Heard::Fact(fact) => hearing.senses.note_server(&fact),
+                Heard::Lives(at) => hearing.senses.server_lives(at),
+                Heard::Gone => hearing.senses.server_gone(),
+            }
+            news.insert(name);
+        }
+        for name in news {
+            self.tell(&name, false, now);
+        }
+    }
+
+    /// Takes in what hooks and servers told since the last time.
     pub fn hear(&mut self) {
         let now = clock::now();
-        for (name, attempt, _) in self.running_agents() {
+        let running = self.running_agents();
+        self.hear_servers(&running, now);
+        for (name, attempt, _) in running {
             let Some(hearing) = self.hearing(&name, attempt) else { continue };
             let text = match hearing.spool.look() {
                 Ok(text) => text,
@@ -105,13 +162,14 @@ impl Engine {
                     continue;
                 }
             };
-            if text.is_empty() {
-                continue;
+            let facts =
+                if text.is_empty() { Vec::new() } else { spool::read(&text, &hearing.start_id) };
+            for fact in &facts {
+                hearing.senses.note(fact);
             }
-            for fact in spool::read(&text, &hearing.start_id) {
-                hearing.senses.note(&fact);
+            if hearing.hear_record(now) || !facts.is_empty() {
+                self.tell(&name, false, now);
             }
-            self.tell(&name, false, now);
         }
     }
 
@@ -136,6 +194,7 @@ impl Engine {
             {
                 *at = now.mono;
             }
+            hearing.hear_output(now.mono);
             if let Some(found) = hearing.session_file(pid, now.mono, &mut processes) {
                 hearing.senses.note_file(&found, now);
             }
@@ -210,6 +269,31 @@ impl Engine {
 }
 
 impl Hearing {
+    /// Takes in what the CLI wrote of its conversation; says whether there was anything.
+    fn hear_record(&mut self, now: Now) -> bool {
+        let Some(path) = self.senses.transcript().filter(|_| self.recorded) else { return false };
+        if self.record.as_ref().is_none_or(|record| record.path() != path) {
+            self.record = Record::open(path).ok();
+        }
+        let Some(record) = &mut self.record else { return false };
+        let facts = record.look(now).unwrap_or_default();
+        for fact in &facts {
+            self.senses.note_record(fact);
+        }
+        !facts.is_empty()
+    }
+
+    /// Takes in the states that its output told; only Codex tells any.
+    fn hear_output(&mut self, now: Mono) {
+        if let (Some(log), None) = (&self.log, &self.output) {
+            self.output = Output::open(log).ok();
+        }
+        let looked = self.output.as_mut().and_then(|output| output.look().ok().flatten());
+        if let Some(state) = looked {
+            self.senses.note_output(state, now);
+        }
+    }
+
     /// What Claude Code's own file says of the pane's process, or of one below it.
     fn session_file(
         &mut self,

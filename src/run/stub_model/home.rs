@@ -47,6 +47,7 @@ pub fn lay(
         "claude" => claude(home, project, stub_url, setup)?,
         "opencode" => opencode(stub_url, setup),
         "codex" => codex(home, project, stub_url)?,
+        "gemini" => gemini(home, stub_url)?,
         _ => Vec::new(),
     };
     env.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));
@@ -143,6 +144,28 @@ fn codex(
     ])
 }
 
+fn gemini(home: &Path, stub_url: &str) -> Result<Vec<(&'static str, String)>, FileError> {
+    let folder = home.join(".gemini");
+    std::fs::create_dir_all(&folder).map_err(|cause| FileError {
+        act: "make",
+        path: folder.clone(),
+        cause,
+    })?;
+    let settings = json!({
+        "security": { "auth": { "selectedType": "gemini-api-key" } },
+        "general": { "enableAutoUpdate": false, "enableAutoUpdateNotification": false },
+        "privacy": { "usageStatisticsEnabled": false },
+        // A named model: otherwise another model is asked which one to take.
+        "model": { "name": "gemini-2.5-pro" },
+    });
+    file::replace(&folder.join("settings.json"), settings.to_string().as_bytes(), 0o600)?;
+    Ok(vec![
+        ("GEMINI_CLI_HOME", home.to_string_lossy().into_owned()),
+        ("GEMINI_API_KEY", "stub".to_owned()),
+        ("GOOGLE_GEMINI_BASE_URL", stub_url.to_owned()),
+    ])
+}
+
 /// The flags with which the CLI asks before it runs a command; `None`: the setup alone does it.
 pub fn asking_flags(preset: &str) -> Option<&'static str> {
     match preset {
@@ -151,6 +174,7 @@ pub fn asking_flags(preset: &str) -> Option<&'static str> {
             "--no-daemon --ask-for-approval on-request --sandbox read-only \
              -c 'tui.terminal_title=[\"spinner\",\"status\",\"project\"]'",
         ),
+        "gemini" => Some("--skip-trust"),
         _ => None,
     }
 }
@@ -166,6 +190,10 @@ pub fn command_call(preset: &str) -> super::Answer {
                 "sandbox_permissions": "require_escalated",
                 "justification": "It makes a file.",
             }),
+        ),
+        "gemini" => (
+            "run_shell_command",
+            json!({ "command": "touch asked", "description": "makes a file" }),
         ),
         _ => ("bash", json!({ "command": "touch asked", "description": "makes a file" })),
     };

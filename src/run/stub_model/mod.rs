@@ -1,9 +1,10 @@
 //! A model server on loopback with scripted answers: the real CLIs run against it with no account and no cost.
 //!
-//! It speaks as much of Anthropic's and OpenAI's protocols as the CLIs use, and keeps every request, so that it
+//! It speaks as much of Anthropic's, OpenAI's and Google's protocols as the CLIs use, and keeps every request, so that it
 //! can be said what the model really got. It thinks nothing, counts no tokens, and checks no key.
 
 pub mod anthropic;
+pub mod gemini;
 pub mod home;
 pub mod openai;
 pub mod script;
@@ -135,6 +136,7 @@ enum Dialect {
     Messages,
     Chat,
     Responses,
+    Google,
 }
 
 async fn serve(
@@ -151,12 +153,14 @@ async fn serve(
         path if path.ends_with("/messages") => Some(Dialect::Messages),
         path if path.ends_with("/chat/completions") => Some(Dialect::Chat),
         path if path.ends_with("/responses") => Some(Dialect::Responses),
+        path if path.ends_with("enerateContent") => Some(Dialect::Google),
         _ => None,
     };
     let ask = match dialect {
         Some(Dialect::Messages) => anthropic::ask(&body),
         Some(Dialect::Chat) => openai::ask_chat(&body),
         Some(Dialect::Responses) => openai::ask_responses(&body),
+        Some(Dialect::Google) => gemini::ask(&path, &body),
         None => Ask::default(),
     };
     let (number, answer) = {
@@ -182,6 +186,7 @@ async fn serve(
         let whole = match dialect {
             Dialect::Messages => anthropic::whole(&answer, &ask, number),
             Dialect::Chat | Dialect::Responses => openai::whole_chat(&answer, &ask, number),
+            Dialect::Google => gemini::whole(&answer, &ask),
         };
         return axum::Json(whole).into_response();
     }
@@ -189,6 +194,7 @@ async fn serve(
         Dialect::Messages => anthropic::stream(&answer, &ask, number),
         Dialect::Chat => openai::stream_chat(&answer, &ask, number),
         Dialect::Responses => openai::stream_responses(&answer, &ask, number),
+        Dialect::Google => gemini::stream(&answer, &ask),
     };
     let pieces = stream::play(chunks, move || finished(&shared, number));
     ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(pieces)).into_response()
@@ -196,6 +202,9 @@ async fn serve(
 
 /// What is no model call: token counts and model lists; anything else is not here.
 fn aside(path: &str, body: &Value) -> Response {
+    if path.ends_with(":countTokens") {
+        return axum::Json(serde_json::json!({ "totalTokens": 100 })).into_response();
+    }
     if path.ends_with("/count_tokens") {
         return axum::Json(anthropic::count_tokens(body)).into_response();
     }

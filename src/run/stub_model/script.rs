@@ -66,7 +66,9 @@ impl Answer {
 
     /// A text of so many words, one every `pause_ms`.
     pub fn slowly(words: usize, pause_ms: u64) -> Self {
-        let text = vec!["word"; words].join(" ");
+        // Gemini CLI takes the same word again and again for a model that runs in circles, and asks.
+        let words: Vec<String> = (1..=words).map(|number| format!("word{number}")).collect();
+        let text = words.join(" ");
         Self::Say { text, thinking: Some("I think about it.".to_owned()), pause_ms }
     }
 
@@ -118,6 +120,28 @@ impl Answer {
             "plan_type": "pro", "resets_at": resets_at,
         } });
         Self::Refuse { status: 429, headers: BTreeMap::new(), body }
+    }
+
+    /// The error shape of Google's API; `retry_after_secs` as it names a delay.
+    pub fn google_error(
+        code: u16,
+        status: &str,
+        message: &str,
+        retry_after_secs: Option<u64>,
+    ) -> Self {
+        let details: Vec<serde_json::Value> = retry_after_secs
+            .map(|secs| {
+                serde_json::json!({
+                    "@type": "type.googleapis.com/google.rpc.RetryInfo",
+                    "retryDelay": format!("{secs}s"),
+                })
+            })
+            .into_iter()
+            .collect();
+        let body = serde_json::json!({ "error": {
+            "code": code, "message": message, "status": status, "details": details,
+        } });
+        Self::Refuse { status: code, headers: BTreeMap::new(), body }
     }
 
     /// The error shape of OpenAI's API.

@@ -4,6 +4,7 @@ import { spawn } from "node:child_process"
 const program = "AO"
 const bounds = "BOUNDS"
 const parents = new Map()
+let seq = 0
 
 const tell = (event, session, fields) => {
   try {
@@ -11,6 +12,7 @@ const tell = (event, session, fields) => {
     const payload = {
       hook_event_name: event,
       at_ms: Date.now(),
+      seq: seq++,
       session_id: parent ?? session,
       agent_id: parent ? session : undefined,
       ...fields,
@@ -29,6 +31,7 @@ const ask = (event, input, output) => new Promise((resolve, reject) => {
     hook_event_name: event,
     hook: event,
     at_ms: Date.now(),
+    seq: seq++,
     session_id: parent ?? input.sessionID,
     agent_id: parent ? input.sessionID : undefined,
     tool_name: input.tool,

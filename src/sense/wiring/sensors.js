@@ -3,6 +3,7 @@ import { spawn } from "node:child_process"
 
 const program = "AO"
 const parents = new Map()
+let seq = 0
 
 const tell = (event, session, fields) => {
   try {
@@ -10,6 +11,7 @@ const tell = (event, session, fields) => {
     const payload = {
       hook_event_name: event,
       at_ms: Date.now(),
+      seq: seq++,
       session_id: parent ?? session,
       agent_id: parent ? session : undefined,
       ...fields,

@@ -10,7 +10,7 @@ use chrono::{DurationRound as _, TimeDelta};
 use serde_json::json;
 
 use super::rig::{Rig, Wish, long_kickoff, times_in, wall};
-use crate::support::fleet::{halt, kill};
+use crate::support::fleet::kill;
 
 fn claude(wish: Wish<'_>) -> Option<Rig> {
     Rig::new("claude", wish)
@@ -195,10 +195,9 @@ fn a_conversation_that_is_not_there_any_more_is_begun_anew() {
     rig.until_answered(1);
     rig.until_state("idle");
     let first = conversation(&rig.last_turn());
+    // It writes its session down in the background, and would lay the file anew.
     rig.until("the conversation is on the disk", || is_written(&rig, &first).then_some(()));
-    // It writes its session down in the background: left running, it would lay the file anew.
     let pid = rig.fleet.status().pid("one").unwrap();
-    halt(pid);
     std::fs::remove_dir_all(rig.fleet.path("home/.claude/projects")).unwrap();
     kill(pid);
     let next = rig.until("a turn of another conversation", || {

@@ -44,6 +44,8 @@ fn program(folder: &Path, name: &str) -> PathBuf {
             let triple = if os == "darwin" { "apple-darwin" } else { "unknown-linux-musl" };
             format!("@openai/codex-{os}-{cpu}/vendor/{machine}-{triple}/bin/codex")
         }
+        // A script for node, made executable by npm.
+        "gemini" => ".bin/gemini".to_owned(),
         _ => format!("{name}-{os}-{cpu}/bin/{name}"),
     };
     let program = folder.join("node_modules").join(path);

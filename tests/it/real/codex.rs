@@ -114,3 +114,80 @@ fn a_killed_process_takes_up_the_same_conversation() {
     // Once of old, and once more as the kickoff of the new start.
     assert_eq!(times_in(&turn, "the number is 4711"), 2, "{:#?}", turn.ask.user_texts);
 }
+
+#[test]
+fn its_record_tells_the_end_of_turns_and_of_a_limit_to_the_second() {
+    let wish = Wish { prompt: "begin", env: &[("TZ", "UTC")], ..Wish::default() };
+    let Some(rig) = codex(wish) else { return };
+    rig.stub.always(Answer::slowly(5, 10));
+    rig.up();
+    rig.until_answered(1);
+    rig.until("its record tells the end of the turn", || {
+        (rig.told_by() == ("rollout".into(), "turn ended".into())).then_some(())
+    });
+    let resets = clock::now().wall.timestamp() + 8_237;
+    let Answer::Refuse { status, mut headers, body } = Answer::plan_limit(resets) else {
+        unreachable!("a limit is a refusal");
+    };
+    for (name, value) in [
+        ("x-codex-primary-used-percent", "100".to_owned()),
+        ("x-codex-primary-window-minutes", "300".to_owned()),
+        ("x-codex-primary-reset-at", resets.to_string()),
+    ] {
+        headers.insert(name.to_owned(), value);
+    }
+    rig.stub.always(Answer::Refuse { status, headers, body });
+    rig.fleet.well(&["send", "one", "--wait", "60", "go on"]);
+    rig.until("its record tells the limit", || {
+        (rig.told_by() == ("rollout".into(), "limit hit".into())).then_some(())
+    });
+    let text = rig.evidence()["text"].as_str().unwrap().to_owned();
+    assert!(text.ends_with(&format!("usage limit reached|{resets}")), "{text}");
+    assert_eq!(rig.fleet.status().state("one"), "limited");
+}
+
+#[test]
+fn a_turn_that_fails_without_a_hook_does_not_stay_working() {
+    let Some(rig) = codex(Wish { prompt: "go on", ..Wish::default() }) else { return };
+    rig.stub.always(Answer::openai_error(503, "The server had an error", None));
+    rig.up();
+    rig.until_state("working");
+    rig.until("its record tells the failure", || {
+        (rig.told_by() == ("rollout".into(), "turn failed".into())).then_some(())
+    });
+    assert_eq!(rig.fleet.status().state("one"), "overloaded");
+    assert_eq!(rig.fleet.status().unit("one")["restarts"], 0);
+}
+
+#[test]
+fn without_hooks_its_output_tells_that_it_works_and_that_it_asks() {
+    let wish = Wish {
+        prompt: "make it",
+        flags: home::asking_flags("codex"),
+        setup: Setup { asks: true, ..Setup::default() },
+        agent: "hooks = false",
+        ..Wish::default()
+    };
+    let Some(rig) = codex(wish) else { return };
+    rig.stub.play(Script {
+        rules: vec![
+            Rule { when: Some("again".into()), times: None, answer: home::command_call("codex") },
+            Rule { when: None, times: None, answer: Answer::slowly(40, 100) },
+        ],
+    });
+    rig.up();
+    let told = |state: &str| {
+        let state = state.to_owned();
+        let rig = &rig;
+        move || {
+            let evidence = rig.evidence();
+            let said = (evidence["region"] == "osc_7501", evidence["text"] == state.as_str());
+            (said == (true, true)).then_some(())
+        }
+    };
+    rig.until("its output tells that it works", told("working"));
+    rig.until_state("idle");
+    rig.fleet.well(&["send", "one", "--wait", "60", "again"]);
+    rig.until("its output tells that it asks", told("waiting"));
+    assert_eq!(rig.fleet.status().state("one"), "waiting");
+}

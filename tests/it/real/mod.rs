@@ -7,6 +7,7 @@
 mod claude;
 mod cli;
 mod codex;
+mod gemini;
 mod governed;
 mod hours;
 mod opencode;

@@ -152,3 +152,41 @@ fn twenty_messages_to_an_idle_agent_are_submitted_exactly_once_each() {
 fn twenty_messages_to_a_busy_agent_wait_and_are_submitted_exactly_once_each() {
     check_twenty_messages(Answer::slowly(12, 100));
 }
+
+#[test]
+fn its_own_server_tells_of_turns_and_questions_and_goes_with_its_process() {
+    let setup = Setup { asks: true, ..Setup::default() };
+    let Some(rig) = opencode(Wish { prompt: "begin", setup, ..Wish::default() }) else { return };
+    rig.stub.always(Answer::slowly(5, 100));
+    rig.up();
+    rig.until_answered(1);
+    rig.until("its server tells the end of the turn", || {
+        (rig.told_by() == ("api".into(), "turn ended".into())).then_some(())
+    });
+    let input = json!({ "command": "touch made", "description": "makes it" });
+    rig.stub.play(Script {
+        rules: vec![Rule {
+            when: Some("make it".into()),
+            times: None,
+            answer: Answer::UseTool { tool: "bash".into(), input },
+        }],
+    });
+    rig.fleet.well(&["send", "one", "--wait", "60", "make it"]);
+    rig.until("its server tells the question", || {
+        (rig.told_by() == ("api".into(), "permission asked".into())).then_some(())
+    });
+    assert_eq!(rig.fleet.status().state("one"), "waiting");
+    rig.stub.always(Answer::slowly(2_000, 100));
+    rig.fleet.tmux(&["send-keys", "-t", "=fleet-one:", "Enter"]);
+    rig.until("its server tells that it goes on", || {
+        (rig.told_by() == ("api".into(), "turn started".into())).then_some(())
+    });
+    // The server goes with its process; that of the next start has another port.
+    let pid = rig.fleet.status().pid("one").unwrap();
+    kill(pid);
+    rig.until("another process runs", || rig.fleet.status().pid("one").filter(|&now| now != pid));
+    assert_ne!(rig.told_by().0, "api", "nobody speaks for a process that is gone");
+    rig.until("the new server is heard", || {
+        (rig.told_by() == ("api".into(), "turn started".into())).then_some(())
+    });
+}

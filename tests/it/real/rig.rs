@@ -128,6 +128,20 @@ impl Rig {
         });
     }
 
+    /// The newest evidence of the agent's state.
+    pub(super) fn evidence(&self) -> serde_json::Value {
+        let said = self.fleet.well(&["explain", "one", "--json"]);
+        let found: serde_json::Value = serde_json::from_str(&said.out).expect(&said.out);
+        found["evidence"][0].clone()
+    }
+
+    /// Where the newest evidence comes from, and what it says.
+    pub(super) fn told_by(&self) -> (String, String) {
+        let first = self.evidence();
+        let word = |name: &str| first[name].as_str().unwrap_or_default().to_owned();
+        (word("region"), word("rule"))
+    }
+
     /// Waits until the model has answered so many turns in full.
     #[track_caller]
     pub(super) fn until_answered(&self, count: usize) -> Mono {

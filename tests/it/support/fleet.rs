@@ -271,17 +271,8 @@ impl Drop for Fleet {
 
 /// SIGKILL.
 pub(crate) fn kill(pid: u32) {
-    signal(pid, rustix::process::Signal::KILL);
-}
-
-/// Halts a process of this fleet where it stands, so that it writes nothing more before it is killed.
-pub(crate) fn halt(pid: u32) {
-    signal(pid, rustix::process::Signal::STOP);
-}
-
-fn signal(pid: u32, signal: rustix::process::Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
-        let _ = rustix::process::kill_process(pid, signal);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
 }
 
