@@ -49,6 +49,7 @@ use crate::screen::detect::Detector;
 use crate::supervise::action::{Action, Report, What};
 use crate::supervise::decide::decide;
 use crate::supervise::event::{Event, Outcome, RequestId};
+use crate::supervise::outbox::MessageId;
 use crate::supervise::state::{self, Fleet, Sight};
 use crate::sys::tmux::{PaneFacts, Tmux, World};
 use crate::sys::{clock, process};
@@ -86,6 +87,8 @@ pub struct Engine {
     /// By backend: agents of one backend read alike.
     detectors: BTreeMap<String, Arc<Detector>>,
     captured: BTreeMap<UnitName, Captured>,
+    /// The newest message when screens were read last.
+    glanced: MessageId,
     hearings: Hearings,
     dialogs: Dialogs,
     world: Option<World>,
@@ -158,6 +161,7 @@ impl Engine {
             heartbeat: parts.heartbeat,
             detectors: BTreeMap::new(),
             captured: BTreeMap::new(),
+            glanced: MessageId::default(),
             hearings: Hearings::new(),
             dialogs: Dialogs::default(),
             world: None,
