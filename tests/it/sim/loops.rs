@@ -394,7 +394,8 @@ impl Sim {
             .units
             .values()
             .flat_map(|unit| &unit.outbox)
-            .flat_map(|message| parts(&message.draft.text))
+            .map(|message| &message.draft.text)
+            .flat_map(|text| parts(text).into_iter().chain(only_counted(text)))
             .chain(self.fleet.handoff.seen.pending.values().flatten().flat_map(|line| parts(line)))
             .collect();
         for part in (1..=self.loops.parts).filter(|part| Loops::is_told_of(*part)) {
