@@ -32,6 +32,8 @@ pub struct Governance {
     pub session_cost_max_micros: Option<i64>,
     /// By name.
     pub budgets: Vec<Budget>,
+    /// By name.
+    pub sources: Vec<Source>,
 }
 
 /// Where decisions are kept.
@@ -84,6 +86,18 @@ pub struct Budget {
     pub downgrade_at: u8,
     /// `None`: L1, or one below what is held, whichever is less.
     pub downgrade_to: Option<Trust>,
+}
+
+/// `[governance.source.<name>]`: who vouches for facts that policies ask about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    pub name: String,
+    /// Run by `sh -c` in the project's folder.
+    pub command: String,
+    pub every: Duration,
+    /// From when it was asked on.
+    pub valid: Duration,
+    pub timeout: Duration,
 }
 
 /// What an agent may do.

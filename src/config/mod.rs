@@ -7,6 +7,7 @@
 pub mod diagnostic;
 pub mod document;
 pub mod governance;
+pub mod guarded;
 mod pattern;
 mod raw;
 pub mod reference;

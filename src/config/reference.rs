@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::raw::sections::{
     AgentSection, BudgetSection, DefaultsSection, GovernanceSection, HandoffSection, LoopSection,
     NotifySection, OnCompleteSection, PhaseSection, RawBackend, Root, ServeSection, ServiceSection,
-    TmuxSection, WakeSection, WatchdogSection,
+    SourceSection, TmuxSection, WakeSection, WatchdogSection,
 };
 use super::raw::{Absent, Section};
 use super::section::detect::Rule;
@@ -30,6 +30,7 @@ pub fn table() -> String {
     rows::<GovernanceSection>(&mut out);
     rows::<ServeSection>(&mut out);
     rows::<BudgetSection>(&mut out);
+    rows::<SourceSection>(&mut out);
     rows::<RawBackend>(&mut out);
     rule_rows(&mut out);
     rows::<AgentSection>(&mut out);

@@ -7,13 +7,15 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::class::Class;
 use super::glob;
 use super::shell::Word;
 
 const SHIPPED: &str = include_str!("classes.toml");
+/// The same, read already: a hook that read the text would take longer over that than over all else.
+const COMPILED: &[u8] = include_bytes!("classes.postcard");
 /// Of a type that no table knows.
 const UNKNOWN_RISK: u8 = 50;
 
@@ -31,7 +33,7 @@ pub enum ClassesError {
 }
 
 /// A checked table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Table {
     exact: BTreeMap<String, (Class, u8)>,
     families: Vec<(String, Class, u8)>,
@@ -64,7 +66,7 @@ struct Type {
     risk: u8,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Modifier {
     types: Vec<String>,
@@ -74,7 +76,7 @@ struct Modifier {
 }
 
 /// A tool of an agent CLI.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tool {
     names: Vec<String>,
@@ -89,7 +91,7 @@ pub struct Tool {
 }
 
 /// A program that runs the command in its arguments.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wrapper {
     names: Vec<String>,
@@ -105,7 +107,7 @@ pub(super) struct Wrapper {
     pub(super) more: bool,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Program {
     names: Vec<String>,
@@ -123,7 +125,7 @@ pub(super) struct Program {
     rules: Vec<Rule>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Rule {
     #[serde(default)]
@@ -157,45 +159,70 @@ pub(super) struct Use<'t> {
 impl Table {
     /// The table that ships in the binary.
     pub fn shipped() -> &'static Self {
-        static TABLE: LazyLock<Table> =
-            LazyLock::new(|| Table::build(&[SHIPPED]).expect("tested: the shipped table is sound"));
+        static TABLE: LazyLock<Table> = LazyLock::new(|| {
+            Table::decompiled(COMPILED).unwrap_or_else(|| {
+                Table::read(SHIPPED).expect("tested: the shipped table is sound")
+            })
+        });
         &TABLE
+    }
+
+    /// `classes.postcard`: the shipped table behind the digest of its text.
+    pub fn compiled() -> Vec<u8> {
+        let table = Self::read(SHIPPED).expect("tested: the shipped table is sound");
+        let table = postcard::to_stdvec(&table).expect("a table is texts and numbers");
+        [&blake3::hash(SHIPPED.as_bytes()).as_bytes()[..], &table].concat()
+    }
+
+    /// `None` when it was made of another text.
+    fn decompiled(bytes: &[u8]) -> Option<Self> {
+        let (digest, table) = bytes.split_at_checked(blake3::OUT_LEN)?;
+        (digest == blake3::hash(SHIPPED.as_bytes()).as_bytes())
+            .then(|| postcard::from_bytes(table).ok())?
     }
 
     /// The shipped table with a project's own entries before it.
     pub fn extended(own: &str) -> Result<Self, ClassesError> {
-        Self::build(&[own, SHIPPED])
+        let mut table = Self::parsed(own)?;
+        let Self { exact, families, modifiers, tools, wrappers, programs } =
+            Self::shipped().clone();
+        for (name, found) in exact {
+            table.exact.entry(name).or_insert(found);
+        }
+        table.families.extend(families);
+        table.modifiers.extend(modifiers);
+        table.tools.extend(tools);
+        table.wrappers.extend(wrappers);
+        table.programs.extend(programs);
+        table.check()?;
+        Ok(table)
     }
 
-    fn build(texts: &[&str]) -> Result<Self, ClassesError> {
-        let mut table = Self {
-            exact: BTreeMap::new(),
-            families: Vec::new(),
-            modifiers: Vec::new(),
-            tools: Vec::new(),
-            wrappers: Vec::new(),
-            programs: Vec::new(),
-        };
-        for text in texts {
-            let raw: Raw = toml::from_str(text).map_err(ClassesError::Parse)?;
-            for kind in raw.types {
-                for name in kind.names {
-                    if kind.risk > 100 {
-                        return Err(ClassesError::Risk { name, risk: kind.risk });
-                    }
-                    if name.contains('*') {
-                        table.families.push((name, kind.class, kind.risk));
-                    } else {
-                        table.exact.entry(name).or_insert((kind.class, kind.risk));
-                    }
+    fn read(text: &str) -> Result<Self, ClassesError> {
+        let table = Self::parsed(text)?;
+        table.check()?;
+        Ok(table)
+    }
+
+    fn parsed(text: &str) -> Result<Self, ClassesError> {
+        let mut table = Self::default();
+        let raw: Raw = toml::from_str(text).map_err(ClassesError::Parse)?;
+        for kind in raw.types {
+            for name in kind.names {
+                if kind.risk > 100 {
+                    return Err(ClassesError::Risk { name, risk: kind.risk });
+                }
+                if name.contains('*') {
+                    table.families.push((name, kind.class, kind.risk));
+                } else {
+                    table.exact.entry(name).or_insert((kind.class, kind.risk));
                 }
             }
-            table.modifiers.extend(raw.modifier);
-            table.tools.extend(raw.tool);
-            table.wrappers.extend(raw.wrapper);
-            table.programs.extend(raw.program);
         }
-        table.check()?;
+        table.modifiers = raw.modifier;
+        table.tools = raw.tool;
+        table.wrappers = raw.wrapper;
+        table.programs = raw.program;
         Ok(table)
     }
 
@@ -445,7 +472,7 @@ mod tests {
 
     #[test]
     fn the_shipped_table_is_sound_and_names_nothing_twice() {
-        let table = Table::build(&[SHIPPED]).unwrap();
+        let table = Table::read(SHIPPED).unwrap();
         let mut seen = std::collections::BTreeSet::new();
         for name in table.programs.iter().flat_map(|program| &program.names) {
             assert!(seen.insert(name.clone()), "the program `{name}` stands twice");
@@ -454,6 +481,14 @@ mod tests {
         for name in table.tools.iter().flat_map(|tool| &tool.names) {
             assert!(seen.insert(name.clone()), "the tool `{name}` stands twice");
         }
+    }
+
+    #[test]
+    fn the_compiled_table_is_that_of_the_text() {
+        let table = Table::decompiled(COMPILED);
+        assert_eq!(table, Some(Table::read(SHIPPED).unwrap()), "AO_BLESS=1 makes it anew");
+        assert_eq!(Table::decompiled(&COMPILED[1..]), None);
+        assert_eq!(Table::decompiled(&COMPILED[..9]), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Loops that observe, decide, act; the only callers of both the core and the world.
 
+pub mod accepted;
 pub mod client;
 pub mod deliver;
 pub mod demo_agent;

@@ -5,6 +5,9 @@
 //! is such a failure, not an empty set, as otherwise removing it would lift every rule; a project
 //! that never had one has no policies.
 //!
+//! Once a person accepted something of the project, only the accepted policies are in force: others wait,
+//! and what was accepted cannot be read closes the set.
+//!
 //! Compiled sets are named by the digest of their files, so a process that lives for milliseconds
 //! reads one file and neither YAML nor conditions. Failures are kept too, or each hook would find
 //! them anew.
@@ -12,6 +15,7 @@
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use super::accepted::{AcceptedError, Head};
 use crate::config::diagnostic;
 use crate::govern::policy::{self, CaseResult, FileProblems, Known, Set};
 use crate::sys::file;
@@ -20,6 +24,7 @@ use crate::sys::file;
 const CACHE: &str = "policies";
 /// In it: the digest of the set that loaded last.
 const GOOD: &str = "good";
+const WAITING: &str = "the policies are not those that a person accepted, which stay in force until `ao config accept`";
 /// All policy files together.
 const FOLDER_BYTES_MAX: u64 = 16 << 20;
 
@@ -31,6 +36,8 @@ pub struct Source {
     /// The project's state folder.
     pub state: PathBuf,
     pub known: Known,
+    /// What a person accepted, by its head; `None` as long as nobody accepted anything.
+    pub accepted: Option<PathBuf>,
 }
 
 /// What holds now.
@@ -108,6 +115,12 @@ pub fn check(folder: &Path, known: &Known) -> Result<Checked, PoliciesError> {
     Ok(checked(read(folder)?, known))
 }
 
+/// What a person accepted, checked anew; `None` where it does not load.
+pub fn accepted(path: &Path, known: &Known) -> Result<Option<Set>, AcceptedError> {
+    let files = Head::read(path)?.policy_files(path)?;
+    Ok(checked(files, known).set)
+}
+
 fn checked(files: Vec<(String, String)>, known: &Known) -> Checked {
     match Set::load(&borrowed(&files), known) {
         Ok(loaded) => {
@@ -145,17 +158,39 @@ impl Checked {
     }
 }
 
+/// What names a set: of the files' names and texts.
+pub fn digest(files: &[(String, String)]) -> String {
+    policy::digest(&borrowed(files))
+}
+
 /// The set in force, by the cache where it has the files' digest.
 pub fn load(source: &Source) -> InForce {
     let cache = Cache { folder: source.state.join(CACHE) };
-    let files = match read(&source.folder) {
+    let found = read(&source.folder);
+    if let Some(path) = &source.accepted {
+        let head = match Head::read(path) {
+            Ok(head) => head,
+            Err(error) => return closed(&error),
+        };
+        let written = match &found {
+            Ok(files) => Some(digest(files)),
+            Err(PoliciesError::NoFolder { .. }) => Some(digest(&[])),
+            Err(_) => None,
+        };
+        if written.as_ref() != Some(&head.policies) {
+            return cache.accepted(&head, path, &source.known);
+        }
+    }
+    let files = match found {
         Ok(files) => files,
-        Err(PoliciesError::NoFolder { .. }) if cache.good().is_none() => {
+        Err(PoliciesError::NoFolder { .. })
+            if cache.good().is_none() || source.accepted.is_some() =>
+        {
             return InForce { set: Set::empty(), alarm: None };
         }
         Err(error) => return cache.fall_back(&crate::base::chain::text(&error)),
     };
-    let digest = policy::digest(&borrowed(&files));
+    let digest = digest(&files);
     if let Some(set) = cache.set(&digest) {
         let alarm = cache.keep_good(&digest);
         return InForce { set, alarm };
@@ -171,6 +206,14 @@ pub fn load(source: &Source) -> InForce {
     let failure = checked.first_error().unwrap_or_else(|| "unknown".to_owned());
     cache.keep_failure(&digest, &failure);
     cache.fall_back(&failure)
+}
+
+fn closed(error: &AcceptedError) -> InForce {
+    let alarm = format!(
+        "what a person accepted cannot be told, all but reading is denied: {}",
+        crate::base::chain::text(error)
+    );
+    InForce { set: Set::closed(&*alarm), alarm: Some(alarm) }
 }
 
 struct Cache {
@@ -199,6 +242,25 @@ impl Cache {
         let text = std::fs::read_to_string(self.path(digest, "failure")).ok()?;
         let (version, failure) = text.split_once('\n')?;
         (version == crate::VERSION).then(|| failure.to_owned())
+    }
+
+    /// What a person accepted, while the files say something else.
+    fn accepted(&self, head: &Head, path: &Path, known: &Known) -> InForce {
+        let alarm = Some(WAITING.to_owned());
+        if let Some(set) = self.set(&head.policies) {
+            return InForce { set, alarm };
+        }
+        let files = match head.policy_files(path) {
+            Ok(files) => files,
+            Err(error) => return closed(&error),
+        };
+        let checked = checked(files, known);
+        let Some(set) = checked.set else {
+            let failure = checked.first_error().unwrap_or_else(|| "unknown".to_owned());
+            return self.fall_back(&failure);
+        };
+        let alarm = self.keep(&set).or(alarm);
+        InForce { set, alarm }
     }
 
     fn fall_back(&self, failure: &str) -> InForce {
@@ -281,7 +343,7 @@ type Stamp = (PathBuf, u64, u64, i64, i64);
 
 impl Watched {
     pub fn new(source: Source) -> Self {
-        let seen = stamps(&source.folder);
+        let seen = stamps(&source);
         let in_force = load(&source);
         Self { source, seen, in_force }
     }
@@ -292,7 +354,7 @@ impl Watched {
 
     /// Loads again when something changed; whether set or alarm are other ones now.
     pub fn refresh(&mut self) -> bool {
-        let seen = stamps(&self.source.folder);
+        let seen = stamps(&self.source);
         if seen == self.seen && seen.is_some() {
             return false;
         }
@@ -302,10 +364,11 @@ impl Watched {
     }
 }
 
-fn stamps(folder: &Path) -> Option<Vec<Stamp>> {
+fn stamps(source: &Source) -> Option<Vec<Stamp>> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).ok()? {
-        let path = entry.ok()?.path();
+    let files = std::fs::read_dir(&source.folder).ok()?.map(|entry| Some(entry.ok()?.path()));
+    for path in files.chain(source.accepted.clone().map(Some)) {
+        let path = path?;
         let data = std::fs::metadata(&path).ok()?;
         found.push((path, data.ino(), data.len(), data.ctime(), data.ctime_nsec()));
     }
@@ -337,6 +400,7 @@ mod tests {
                 folder: self.root.path().join("policies"),
                 state: self.root.path().join("state"),
                 known: Known::default(),
+                accepted: None,
             }
         }
 

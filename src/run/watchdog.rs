@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use super::accepted;
 use super::engine::{self, Engine};
+use super::governance::{Governance, sources};
 use super::prepare::Overrides;
 use super::project::{self, Project, ProjectError};
 use super::request;
@@ -18,7 +20,7 @@ use super::store::Heartbeat;
 use super::transcripts;
 use super::units::{self, Tag};
 use crate::base::now::Mono;
-use crate::config::Config;
+use crate::config::{Config, guarded};
 use crate::supervise::action::What;
 use crate::supervise::event::Event;
 use crate::supervise::{stall, wake};
@@ -123,6 +125,8 @@ struct Loop {
     watched: BTreeSet<u32>,
     /// Kept for their drop: they end the watching.
     _files: Vec<FileWatch>,
+    /// Kept open: a hook that is alone with the store's file has to prove its whole log first.
+    held: Option<Governance>,
     /// Of the branch and the files that agents hand work over with.
     handoff_watches: Vec<FileWatch>,
     handoff_folders: Vec<(PathBuf, bool)>,
@@ -130,7 +134,12 @@ struct Loop {
     told: Arc<AtomicBool>,
     /// Follows the transcripts beside the loop, for as long as this stands.
     transcripts: mpsc::Sender<Config>,
+    sources: mpsc::Sender<Config>,
     config_text: Option<String>,
+    /// When a person last accepted something of this config.
+    accepted_at: Option<std::time::SystemTime>,
+    /// The problem in force is only that nobody accepted a change.
+    waits: bool,
     server_seen: bool,
     /// The server that `state/server.json` is known to name.
     recorded: Option<ServerId>,
@@ -178,7 +187,11 @@ impl Loop {
             requests_every,
             recorded: None,
             transcripts: transcripts::spawn(&project.config),
-            config_text: std::fs::read_to_string(&project.config.file).ok(),
+            sources: sources::spawn(&project.config),
+            // Taken in at the first tick: what waits to be accepted is told of then.
+            config_text: None,
+            accepted_at: None,
+            waits: false,
             project,
             lock,
             engine,
@@ -186,6 +199,7 @@ impl Loop {
             deaths,
             watched: BTreeSet::new(),
             _files: files,
+            held: None,
             handoff_watches: Vec::new(),
             handoff_folders: Vec::new(),
             sender: loop_sender,
@@ -240,6 +254,7 @@ impl Loop {
             self.heavy_at = now.plus(self.engine.config.watchdog.heavy_interval);
             // A person may have removed the file.
             self.recorded = None;
+            self.hold_store();
             self.engine.look_deep();
         }
         if now >= self.trim_at {
@@ -265,6 +280,20 @@ impl Loop {
         self.answer();
         self.record_server();
         self.watch_pids();
+    }
+
+    /// Opened anew now and then, as the file may have been put in another's place.
+    fn hold_store(&mut self) {
+        let governed = guarded::is_governed(&self.project.config);
+        if !governed || !Governance::exists(&self.project) {
+            self.held = None;
+            return;
+        }
+        match Governance::open(&self.project) {
+            // The new one is there before the old one goes.
+            Ok(store) => drop(self.held.replace(store)),
+            Err(error) => tracing::warn!(%error, "the governance store is not held open"),
+        }
     }
 
     /// Waits for the next deadline or whatever comes before it.
@@ -305,30 +334,39 @@ impl Loop {
     fn reload(&mut self) {
         let path = self.project.config.file.clone();
         let text = std::fs::read_to_string(&path).ok();
-        let broken = self.engine.fleet.config_problem.is_some();
-        if text == self.config_text && !broken {
+        let accepted_at = accepted::stamp(&self.project.config);
+        let broken = self.engine.fleet.config_problem.is_some() && !self.waits;
+        if text == self.config_text && accepted_at == self.accepted_at && !broken {
             return;
         }
-        self.config_text = text;
-        match load::load(Some(&path)) {
-            Ok(config) => {
+        (self.config_text, self.accepted_at, self.waits) = (text, accepted_at, false);
+        let loaded = load::load_with_warnings(Some(&path)).map_err(|error| match &error {
+            LoadError::Bad { problems } => problems.render(false).trim_end().to_owned(),
+            LoadError::NotFound(_) | LoadError::Read { .. } | LoadError::NotText { .. } => {
+                crate::base::chain::text(&error)
+            }
+        });
+        let found = loaded.and_then(|loaded| {
+            accepted::in_force(loaded.config, &loaded.warnings.source)
+                .map_err(|error| crate::base::chain::text(&error))
+        });
+        match found {
+            Ok(found) => {
+                let config = found.config;
                 self.project.config = config.clone();
-                // The thread lives as long as we do.
+                // The threads live as long as we do.
                 drop(self.transcripts.send(config.clone()));
+                drop(self.sources.send(config.clone()));
                 self.engine.adopt_config(config);
                 self.keep_good_config();
                 self.watch_handoff();
                 self.engine.look_at_handoff();
+                if let Some(waiting) = found.waiting {
+                    self.waits = true;
+                    self.engine.feed(Event::ConfigBroken { problem: waiting.problem() });
+                }
             }
-            Err(error) => {
-                let problem = match &error {
-                    LoadError::Bad { problems } => problems.render(false).trim_end().to_owned(),
-                    LoadError::NotFound(_) | LoadError::Read { .. } | LoadError::NotText { .. } => {
-                        crate::base::chain::text(&error)
-                    }
-                };
-                self.engine.feed(Event::ConfigBroken { problem });
-            }
+            Err(problem) => self.engine.feed(Event::ConfigBroken { problem }),
         }
     }
 

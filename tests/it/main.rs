@@ -7,11 +7,13 @@
     reason = "`check(…, expect![…])` reads better without `&`"
 )]
 
+mod accepting;
 mod api;
 mod api_fuzz;
 mod config_errors;
 mod config_reference;
 mod delivery;
+mod facts;
 mod fleet;
 mod git;
 mod governance;

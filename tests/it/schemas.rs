@@ -1,4 +1,5 @@
-//! The committed schemas are what `ao schema` prints. `AO_BLESS=1` writes them anew.
+//! The committed schemas are what `ao schema` prints, and the compiled table of classes is that of its text.
+//! `AO_BLESS=1` writes them anew.
 
 use std::path::Path;
 use std::process::Command;
@@ -26,4 +27,15 @@ fn the_committed_schemas_are_those_of_the_types() {
     check("audit");
     check("session");
     check("openapi");
+}
+
+#[test]
+fn the_committed_table_of_classes_is_that_of_its_text() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/govern/classes.postcard");
+    let fresh = ao::govern::classes::Table::compiled();
+    if std::env::var_os("AO_BLESS").is_some() {
+        std::fs::write(&path, &fresh).unwrap();
+    }
+    let committed = std::fs::read(&path).unwrap_or_default();
+    assert!(committed == fresh, "classes.postcard is stale: run the tests with AO_BLESS=1");
 }

@@ -152,6 +152,8 @@ section! {
         session_cost_max: Dollars = Means("no bound"),
         /// Limits on money, by name.
         budget: Named<BudgetSection> = Nothing,
+        /// Commands that tell policies verified facts, by name.
+        source: Named<SourceSection> = Nothing,
     }
 }
 
@@ -168,6 +170,20 @@ section! {
         people_algorithm: Algorithm = Is("\"EdDSA\""),
         /// File of the key that checks them: an Ed25519 public key (PEM or hex), or the secret of `HS256`.
         people_key: String = Nothing,
+    }
+}
+
+section! {
+    /// A command that tells policies verified facts, such as whether CI is green.
+    struct SourceSection in "[governance.source.<name>]" {
+        /// Run by `sh -c` in `project_dir`; prints one JSON object of attributes by full name, such as `{"system.ci_green": true}`.
+        command: String = Required,
+        /// Between two runs.
+        every: Lapse = Is("\"5m\""),
+        /// What it said is unknown when it is older than this.
+        valid: Lapse = Means("three times `every`"),
+        /// A run that takes longer has failed.
+        timeout: Lapse = Is("\"30s\""),
     }
 }
 

@@ -8,8 +8,12 @@ use super::{Resolver, or};
 use crate::base::suggest;
 use crate::config::Agent;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::governance::{AgentBounds, Budget, DepthRule, Governance, StorePlace, Trust};
-use crate::config::raw::sections::{AgentSection, BudgetSection, GovernanceSection, Root};
+use crate::config::governance::{
+    AgentBounds, Budget, DepthRule, Governance, Source, StorePlace, Trust,
+};
+use crate::config::raw::sections::{
+    AgentSection, BudgetSection, GovernanceSection, Root, SourceSection,
+};
 use crate::config::raw::{At, quoted};
 
 impl Resolver<'_> {
@@ -47,6 +51,7 @@ impl Resolver<'_> {
             session_actions_max: section.session_actions_max.as_ref().map(|it| it.value.into()),
             session_cost_max_micros: section.session_cost_max.as_ref().map(|it| it.value.0),
             budgets: self.budgets(section, agents),
+            sources: self.sources(section),
         }
     }
 
@@ -144,6 +149,27 @@ impl Resolver<'_> {
             downgrade_at,
             downgrade_to: section.downgrade_to.as_ref().map(|level| level.value),
         })
+    }
+
+    fn sources(&mut self, section: &GovernanceSection) -> Vec<Source> {
+        let entries = section.source.as_ref().map_or(&[][..], |table| &table.value.0);
+        entries.iter().filter_map(|(name, entry)| self.source(&name.value, &entry.value)).collect()
+    }
+
+    fn source(&mut self, name: &str, section: &SourceSection) -> Option<Source> {
+        let least = Duration::from_secs(1);
+        let command = self.required(section, "command", |section| &section.command);
+        let every = self.lapse("every", section.every.as_ref(), least * 300, least);
+        let valid = self.lapse("valid", section.valid.as_ref(), every * 3, least);
+        if let Some(field) = section.valid.as_ref().filter(|_| valid < every) {
+            self.problems.push(
+                Diagnostic::warning("`valid` is shorter than `every`")
+                    .at(&field.span, "what it said is unknown before it is asked again"),
+            );
+        }
+        let timeout = self.lapse("timeout", section.timeout.as_ref(), least * 30, least);
+        let command = command?.value.clone();
+        Some(Source { name: name.to_owned(), command, every, valid, timeout })
     }
 
     fn named_agent(

@@ -48,6 +48,8 @@ pub enum Kind {
     ReservationLapsed,
     TrustChanged,
     PolicyChanged,
+    /// A person accepted a project's bounds and policies as they are written.
+    ConfigAccepted,
     Killed,
     Unkilled,
     /// The watchdog or a person started an agent.
@@ -73,7 +75,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Decided,
         Self::Settled,
         Self::Approved,
@@ -83,6 +85,7 @@ impl Kind {
         Self::ReservationLapsed,
         Self::TrustChanged,
         Self::PolicyChanged,
+        Self::ConfigAccepted,
         Self::Killed,
         Self::Unkilled,
         Self::Started,
@@ -109,6 +112,7 @@ impl Kind {
             Self::ReservationLapsed => "reservation.lapsed",
             Self::TrustChanged => "trust.changed",
             Self::PolicyChanged => "policy.changed",
+            Self::ConfigAccepted => "config.accepted",
             Self::Killed => "killed",
             Self::Unkilled => "unkilled",
             Self::Started => "started",

@@ -12,7 +12,7 @@ use crate::govern::action::Ask;
 use crate::govern::attribute::{Attribute, Attributes, Source};
 use crate::govern::class::Class;
 use crate::govern::trust::Level;
-use crate::govern::verdict::Said;
+use crate::govern::verdict::{Effect, Said};
 
 /// An act as it was recorded, one a line of JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,9 +26,20 @@ pub struct Recorded {
     pub trust: Level,
     #[serde(default)]
     pub project: String,
+    /// What a compound amounts to; empty: the act is one.
+    #[serde(default)]
+    pub parts: Vec<Part>,
     /// Facts from better sources than the act's own context, by name.
     #[serde(default)]
     pub facts: std::collections::BTreeMap<String, Fact>,
+}
+
+/// One command of a script, one file of a patch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    pub action_type: String,
+    pub resource: String,
+    pub class: Class,
 }
 
 /// A fact as it was recorded.
@@ -69,6 +80,45 @@ impl Recorded {
     }
 }
 
+/// What one set says of all parts of an act together.
+struct Answer {
+    word: &'static str,
+    said: Vec<Said>,
+}
+
+/// The strictest voice of all parts; a permit only where every part has one.
+fn answer(record: &Recorded, set: &Set, used: &dyn RateView, zone: Tz) -> Answer {
+    let attributes = record.attributes();
+    let whole = Part {
+        action_type: record.ask.action_type.clone(),
+        resource: record.ask.resource.clone(),
+        class: record.class,
+    };
+    let parts = if record.parts.is_empty() { std::slice::from_ref(&whole) } else { &record.parts };
+    let (mut effects, mut said) = (Vec::new(), Vec::new());
+    for Part { action_type, resource, class } in parts {
+        let (action_type, resource) = (action_type.clone(), resource.clone());
+        let ask = Ask { action_type, resource, ..record.ask.clone() };
+        let situation = Situation {
+            class: *class,
+            trust: record.trust,
+            project: &record.project,
+            attributes: &attributes,
+            used,
+            now: record.at,
+            zone,
+        };
+        let mut outcome = set.evaluate(&ask, &situation);
+        effects.push(outcome.effect());
+        said.append(&mut outcome.said);
+    }
+    let strictest = effects.iter().flatten().copied().max();
+    let silent = effects.iter().any(Option::is_none);
+    let spoken = strictest.filter(|effect| !silent || *effect > Effect::Allow);
+    said.dedup();
+    Answer { word: spoken.map_or("nothing", effect_word), said }
+}
+
 /// The acts whose answers differ. `used` stands in for what was used at the time, which records do not keep.
 pub fn differences<'a>(
     recorded: impl IntoIterator<Item = &'a Recorded>,
@@ -79,19 +129,9 @@ pub fn differences<'a>(
 ) -> Vec<Difference> {
     let mut found = Vec::new();
     for record in recorded {
-        let attributes = record.attributes();
-        let situation = Situation {
-            class: record.class,
-            trust: record.trust,
-            project: &record.project,
-            attributes: &attributes,
-            used,
-            now: record.at,
-            zone,
-        };
-        let old = before.evaluate(&record.ask, &situation);
-        let new = after.evaluate(&record.ask, &situation);
-        if old.effect() == new.effect() {
+        let old = answer(record, before, used, zone);
+        let new = answer(record, after, used, zone);
+        if old.word == new.word {
             continue;
         }
         found.push(Difference {
@@ -100,8 +140,8 @@ pub fn differences<'a>(
             agent: record.ask.agent.clone(),
             action_type: record.ask.action_type.clone(),
             resource: record.ask.resource.clone(),
-            before: old.effect().map_or("nothing", effect_word),
-            after: new.effect().map_or("nothing", effect_word),
+            before: old.word,
+            after: new.word,
             said: new.said,
         });
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::base::zone::Tz;
 use serde::{Deserialize, Serialize};
 
-use super::{Governance, GovernanceError, LOCAL_ORG, Place};
+use super::{Governance, GovernanceError, LOCAL_ORG, Place, sources};
 use crate::base::name::SessionName;
 use crate::base::now::Now;
 use crate::config::governance::{BudgetWindow, DepthRule};
@@ -22,6 +22,7 @@ use crate::govern::classes::Table;
 use crate::govern::policy::Known;
 use crate::govern::session::Caps;
 use crate::govern::trust::Level;
+use crate::run::accepted;
 use crate::run::store::{self, Store};
 use crate::sys::db::rows::TrustRow;
 use crate::sys::db::{self, DbError, Tx};
@@ -42,6 +43,9 @@ pub struct Governed {
     /// The folder of the keys.
     pub operator: PathBuf,
     pub policies: PathBuf,
+    /// What a person accepted of the project, by its head.
+    #[serde(default)]
+    pub accepted: Option<PathBuf>,
     /// Text of the project's own table of classes.
     pub classes: Option<String>,
     pub zone: String,
@@ -134,6 +138,7 @@ impl Governed {
         let (project, folder) = (real(&config.project_dir), real(&agent.dir));
         let mut protected = vec![real(&config.file), real(&governance.policies), state.clone()];
         protected.extend(governance.classes.as_deref().map(real));
+        protected.extend(sources::files(config).map(|path| real(&path)));
         let mine = |budget: &&crate::config::governance::Budget| {
             budget.agents.is_empty() || budget.agents.contains(&agent.name)
         };
@@ -146,6 +151,7 @@ impl Governed {
             org: LOCAL_ORG.to_owned(),
             project: project_name(config),
             database: Governance::place_of(config, &state),
+            accepted: accepted::head_of(config, &state),
             state,
             operator: operator.to_owned(),
             policies: governance.policies.clone(),
@@ -207,6 +213,25 @@ impl Governed {
             Some(_) | None => row.level,
         });
         held.min(self.trust_max)
+    }
+}
+
+/// What no act of anybody in the project may touch. A path of another machine that looks the same
+/// counts as the same.
+pub fn of_project(config: &Config, governance: &Governance) -> crate::govern::bounds::Bounds {
+    let state = Store::new(config).state();
+    let mut protected = vec![real(&config.file), real(&config.governance.policies), real(&state)];
+    if let Place::File(path) = Governance::place_of(config, &state) {
+        protected.push(real(&path));
+    }
+    protected.extend(config.governance.classes.as_deref().map(real));
+    protected.extend(sources::files(config).map(|path| real(&path)));
+    crate::govern::bounds::Bounds {
+        project: Some(real(&config.project_dir)),
+        home: std::env::var_os("HOME").map(|home| real(Path::new(&home))),
+        scratch: vec!["/tmp".into(), "/var/tmp".into()],
+        protected,
+        secrets: vec![governance.operator.folder().to_owned()],
     }
 }
 

@@ -1,20 +1,23 @@
-//! What governed agents spend: tokens charged to the budgets, and how the budgets stand.
+//! What governed agents spend: tokens charged to the budgets, how the budgets stand, and where it went.
 //!
 //! Transcripts are counted by day and never less, so a charge is what a day's sum grew by since the last
 //! one; how far it was charged stands beside the budgets in the store, written in the same transaction.
 //! Only today and yesterday are looked at: an agent that becomes governed does not pay for its past.
 
-use crate::base::zone::Tz;
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 
 use super::door::budget_key;
 use super::{Governance, GovernanceError};
 use crate::base::now::Now;
+use crate::base::zone::Tz;
 use crate::config::{Agent, Config};
 use crate::govern::action::Micros;
 use crate::govern::budget::{Account, Budget};
 use crate::run::store::Store;
 use crate::sys::db;
+use crate::sys::db::rows::{ActionQuery, Status};
 use crate::transcript::price::Prices;
 use crate::transcript::usage::Ledger;
 
@@ -119,6 +122,81 @@ pub fn stands(
     Ok(found)
 }
 
+/// What money is put together by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    Agent,
+    Model,
+    Day,
+    /// Of delegated acts; tokens belong to none.
+    Session,
+}
+
+/// Money of one agent, model, day or session.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Of models, at list prices.
+    pub tokens: Micros,
+    /// Of models without a known price; not in `tokens`.
+    pub unpriced_tokens: u64,
+    /// Acts that were not denied.
+    pub acts: u64,
+    /// As they reported, else as they were estimated.
+    pub acts_cost: Micros,
+}
+
+impl Spent {
+    pub fn total(&self) -> Micros {
+        Micros(self.tokens.0.saturating_add(self.acts_cost.0))
+    }
+}
+
+/// Where money went since a moment, by key. Acts have no model: by model they are under an empty key.
+pub fn spent<'a>(
+    governance: Option<&mut Governance>,
+    ledgers: impl Iterator<Item = (&'a str, &'a Ledger)>,
+    by: By,
+    since: Option<DateTime<Utc>>,
+    zone: Tz,
+) -> Result<BTreeMap<String, Spent>, GovernanceError> {
+    let mut found: BTreeMap<String, Spent> = BTreeMap::new();
+    let first = since.map(|since| since.with_timezone(&zone).date_naive());
+    for (name, ledger) in ledgers {
+        for cell in
+            ledger.cells().into_iter().filter(|cell| first.is_none_or(|day| cell.day >= day))
+        {
+            let key = match by {
+                By::Agent => name.to_owned(),
+                By::Model => cell.model.clone(),
+                By::Day => cell.day.to_string(),
+                By::Session => continue,
+            };
+            let row = found.entry(key).or_default();
+            match Prices::shipped().cost(&cell.model, cell.day, &cell.usage) {
+                Some(cost) => row.tokens.0 = row.tokens.0.saturating_add(cost.0),
+                None => row.unpriced_tokens += cell.usage.total(),
+            }
+        }
+    }
+    let Some(governance) = governance else { return Ok(found) };
+    let org = governance.org.clone();
+    let query = ActionQuery { since, ..ActionQuery::default() };
+    let actions = db::read(governance.store(), &org, |tx| tx.actions(&query))?;
+    for action in actions.into_iter().filter(|action| action.new.status != Status::Denied) {
+        let key = match by {
+            By::Agent => action.new.ask.agent,
+            By::Model => String::new(),
+            By::Day => action.new.submitted.with_timezone(&zone).date_naive().to_string(),
+            By::Session => action.new.ask.session_id.unwrap_or_default(),
+        };
+        let cost = action.actual_cost.unwrap_or(action.new.ask.cost);
+        let row = found.entry(key).or_default();
+        row.acts += 1;
+        row.acts_cost.0 = row.acts_cost.0.saturating_add(cost.0);
+    }
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -168,5 +246,17 @@ mod tests {
         assert_eq!(charge_all(&ledger), once);
         use_up(&mut ledger, "b");
         assert_eq!(charge_all(&ledger).0, once.0 * 2);
+        let table = |by, since| {
+            let all = [("paid", &ledger), ("free", &ledger)];
+            spent(None, all.into_iter(), by, since, Tz::UTC).unwrap()
+        };
+        let agents = table(By::Agent, None);
+        assert_eq!(agents.keys().collect::<Vec<_>>(), ["free", "paid"]);
+        assert_eq!(agents["free"].tokens.0, once.0 * 2);
+        let models = table(By::Model, None);
+        assert_eq!(models["claude-sonnet-4-5"].total().0, once.0 * 4);
+        assert_eq!(table(By::Day, None)[&now.wall.date_naive().to_string()].tokens.0, once.0 * 4);
+        assert!(table(By::Session, None).is_empty());
+        assert!(table(By::Day, Some(now.wall + chrono::TimeDelta::days(2))).is_empty());
     }
 }

@@ -14,6 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::bounds::Governed;
 use super::claim::{Claim, claim};
 use super::settle::{Outcome, settle};
+use super::sources;
 use super::submit::{BudgetWindow, Decision, Known, Needs, Submission, submit};
 use super::voices::Rules;
 use super::{Governance, GovernanceError};
@@ -204,11 +205,18 @@ impl Act<'_> {
             folder: governed.policies.clone(),
             state: governed.state.clone(),
             known: governed.known(),
+            accepted: governed.accepted.clone(),
         };
         let in_force = policies::load(&source);
         let bounds = governed.bounds();
         let assessment = assess::assess(table, &bounds, ask);
-        let attributes = self.attributes();
+        let org = governance.org.clone();
+        let asks = !in_force.set.rules.is_empty();
+        let (row, told) = db::read(governance.store(), &org, |tx| {
+            Ok((tx.trust(&ask.agent)?, if asks { sources::all(tx)? } else { Vec::new() }))
+        })?;
+        let told = told.iter().map(|(_, told)| told);
+        let attributes = self.attributes(told, now.wall);
         let rules = Rules {
             set: &in_force.set,
             project: &governed.project,
@@ -217,8 +225,6 @@ impl Act<'_> {
             zone: governed.zone(),
         };
         let budgets = governed.budgets();
-        let org = governance.org.clone();
-        let row = db::read(governance.store(), &org, |tx| tx.trust(&ask.agent))?;
         let level = governed.level(row.as_ref(), now.wall);
         let mut needs = self.needs(&budgets, now.wall);
         rules.foresee(ask, assessment.acts(), level, &mut needs);
@@ -265,8 +271,14 @@ impl Act<'_> {
         Needs { cost: self.ask.cost, budgets, session, hold, ..Needs::default() }
     }
 
-    fn attributes(&self) -> Attributes {
+    /// Claims, then what sources vouch for, then what is seen here; each in the place of those before.
+    fn attributes<'t>(
+        &self,
+        told: impl Iterator<Item = &'t facts::Told>,
+        now: DateTime<Utc>,
+    ) -> Attributes {
         let mut attributes = facts::claims(&self.ask.context);
+        facts::verified(told, now, &mut attributes);
         let mut server = |name: &str, value: Value| {
             attributes.insert(name.to_owned(), Attribute { value, source: Source::Server });
         };

@@ -13,8 +13,10 @@ pub mod door;
 mod fall;
 pub mod kill;
 pub mod operator;
+pub mod recorded;
 pub mod session;
 pub mod settle;
+pub mod sources;
 pub mod submit;
 #[cfg(test)]
 mod tests;

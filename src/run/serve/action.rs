@@ -113,6 +113,7 @@ fn decide(desk: &mut Desk, call: &Call, ask: Ask, keep: Keep) -> Result<Value, R
     }
     let operator = desk.operator()?;
     let project = super::judge::project(&desk.project.config, &org);
+    let told = desk.told(&org)?;
     let court = Court {
         set: &desk.policies.in_force().set,
         table: &desk.table,
@@ -120,6 +121,7 @@ fn decide(desk: &mut Desk, call: &Call, ask: Ask, keep: Keep) -> Result<Value, R
         config: &desk.project.config,
         org: &org,
         project: &project,
+        told: &told,
     };
     let linked = ask.parent_action_id.is_some() || ask.session_id.is_some();
     let work = |tx: &mut dyn Tx| -> Result<Result<Value, Refusal>, DbError> {

@@ -9,7 +9,6 @@
 //! take the organisation from the caller's key and from nowhere else.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -26,7 +25,10 @@ use crate::base::now::{Mono, Now};
 use crate::govern::bounds::Bounds;
 use crate::govern::classes::Table;
 use crate::govern::policy::Known;
-use crate::run::governance::{Governance, GovernanceError, Place};
+use crate::govern::policy::facts::Told;
+use crate::run::accepted;
+use crate::run::governance::bounds::of_project;
+use crate::run::governance::{Governance, GovernanceError, LOCAL_ORG, sources};
 use crate::run::policies::{Source, Watched};
 use crate::run::project::Project;
 use crate::sys::clock;
@@ -154,6 +156,7 @@ struct Seen {
     /// By the text that a request brought; only those that hold.
     keys: BTreeMap<String, Key>,
     orgs: BTreeMap<String, Org>,
+    told: Option<Arc<Vec<(String, Told)>>>,
 }
 
 impl Desk {
@@ -169,8 +172,9 @@ impl Desk {
             state: project.store.state(),
             // Agents of other machines are not in the config: names are not checked.
             known: Known::default(),
+            accepted: accepted::head_of(&project.config, &project.store.state()),
         };
-        let bounds = Arc::new(bounds(project, &governance));
+        let bounds = Arc::new(of_project(&project.config, &governance));
         let server_key = governance.operator.server_key()?;
         let policies = Watched::new(source);
         let (project, table) = (Arc::clone(project), Arc::clone(table));
@@ -190,6 +194,18 @@ impl Desk {
         }
         tracing::info!(alarm = self.policies.in_force().alarm, "the policies were read again");
         true
+    }
+
+    /// What the sources of the project vouch for; other organisations have none.
+    pub fn told(&mut self, org: &Org) -> Result<Arc<Vec<(String, Told)>>, Refusal> {
+        if org.name != LOCAL_ORG || self.project.config.governance.sources.is_empty() {
+            return Ok(Arc::default());
+        }
+        if let Some(told) = &self.seen.told {
+            return Ok(Arc::clone(told));
+        }
+        let told = db::read(self.governance.store(), LOCAL_ORG, sources::all)?;
+        Ok(Arc::clone(self.seen.told.insert(Arc::new(told))))
     }
 
     /// What checks a person's decisions; `None` as long as nobody decided anything.
@@ -227,24 +243,6 @@ impl Desk {
         let org = org.ok_or_else(|| Refusal::forbidden("the organization of this key is gone"))?;
         self.seen.orgs.insert(name.clone(), org.clone());
         Ok(org)
-    }
-}
-
-/// What acts may not touch here. A path of another machine that looks the same counts as the same.
-fn bounds(project: &Project, governance: &Governance) -> Bounds {
-    let (config, state) = (&project.config, project.store.state());
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let mut protected = vec![real(&config.file), real(&config.governance.policies), real(&state)];
-    if let Place::File(path) = Governance::place_of(config, &state) {
-        protected.push(real(&path));
-    }
-    protected.extend(config.governance.classes.as_deref().map(real));
-    Bounds {
-        project: Some(real(&config.project_dir)),
-        home: std::env::var_os("HOME").map(|home| real(Path::new(&home))),
-        scratch: vec!["/tmp".into(), "/var/tmp".into()],
-        protected,
-        secrets: vec![governance.operator.folder().to_owned()],
     }
 }
 

@@ -19,7 +19,8 @@ use crate::govern::declared::Declared;
 use crate::govern::judge::{self, Snapshot};
 use crate::govern::kill::{Kill, Kills};
 use crate::govern::lineage::{DepthRule, Parent};
-use crate::govern::policy::{Set, facts};
+use crate::govern::policy::Set;
+use crate::govern::policy::facts::{self, Told};
 use crate::govern::trust::Level;
 use crate::govern::verdict::Verdict;
 use crate::run::governance::LOCAL_ORG;
@@ -38,6 +39,8 @@ pub struct Court<'a> {
     pub org: &'a Org,
     /// As rules name it; seen from other machines the organisation stands in its place.
     pub project: &'a str,
+    /// What the project's sources vouch for.
+    pub told: &'a [(String, Told)],
 }
 
 /// The project's name for rules; of another organisation its own.
@@ -59,10 +62,16 @@ impl Court<'_> {
         let hold = TimeDelta::from_std(self.config.governance.approval_timeout);
         let default = Needs::default();
         let mut needs = Needs { hold: hold.unwrap_or(default.hold), ..default };
-        let attributes = facts::claims(&ask.context);
+        let attributes = self.attributes(ask, now);
         let assessment = assess::assess(self.table, self.bounds, ask);
         self.rules(&attributes, now).foresee(ask, assessment.acts(), level, &mut needs);
         (assessment.class(), needs)
+    }
+
+    fn attributes(&self, ask: &Ask, now: DateTime<Utc>) -> Attributes {
+        let mut attributes = facts::claims(&ask.context);
+        facts::verified(self.told.iter().map(|(_, told)| told), now, &mut attributes);
+        attributes
     }
 
     fn rules<'r>(&'r self, attributes: &'r Attributes, now: DateTime<Utc>) -> Rules<'r> {
@@ -105,7 +114,7 @@ impl Court<'_> {
             capabilities: bounds.and_then(|bounds| bounds.capabilities.clone()),
             permissions: bounds.and_then(|bounds| bounds.permissions.clone()),
         };
-        let attributes = facts::claims(&ask.context);
+        let attributes = self.attributes(ask, now);
         let rules = self.rules(&attributes, now);
         let heard = rules.with(needs, known, 0);
         let snapshot = Snapshot {

@@ -67,6 +67,7 @@ pub fn register(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
         row[name] = call.body.get(name).cloned().unwrap_or_default();
     }
     let project = super::judge::project(&desk.project.config, &org);
+    let told = desk.told(&org)?;
     let court = Court {
         set: &desk.policies.in_force().set,
         table: &desk.table,
@@ -74,6 +75,7 @@ pub fn register(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
         config: &desk.project.config,
         org: &org,
         project: &project,
+        told: &told,
     };
     let level = desk::write(&mut desk.governance, call, |tx| {
         let before = tx.fact(AGENT, &agent)?;

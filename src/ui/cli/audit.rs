@@ -80,13 +80,13 @@ enum Format {
 
 /// A moment, or how long ago.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Since {
+pub(super) enum Since {
     At(DateTime<Utc>),
     Ago(TimeDelta),
 }
 
 impl Since {
-    fn moment(self) -> DateTime<Utc> {
+    pub(super) fn moment(self) -> DateTime<Utc> {
         match self {
             Self::At(at) => at,
             Self::Ago(ago) => clock::now().wall - ago,
@@ -94,7 +94,7 @@ impl Since {
     }
 }
 
-fn since(text: &str) -> Result<Since, String> {
+pub(super) fn since(text: &str) -> Result<Since, String> {
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
         return Ok(Since::At(at.to_utc()));
     }

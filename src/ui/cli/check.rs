@@ -21,6 +21,11 @@ pub(crate) fn run(_args: Args, globals: &Globals) -> Result<u8, Failure> {
     if !loaded.warnings.diagnostics.is_empty() {
         print::err(loaded.warnings.render(print::err_colored(globals)).trim_end());
     }
+    if let Ok(found) = super::in_force(loaded.clone())
+        && let Some(waiting) = found.waiting
+    {
+        print::err(&waiting.problem());
+    }
     let mut document = document(&loaded.config);
     if globals.json {
         print::out(&format!("{document:#}"));

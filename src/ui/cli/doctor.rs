@@ -10,6 +10,7 @@ use chrono::Local;
 
 use super::{Globals, load_config};
 use crate::backend::Backend;
+use crate::base::human::count;
 use crate::config::Config;
 use crate::run::governance::{Governance, audit};
 use crate::run::project::Project;
@@ -88,6 +89,7 @@ pub(crate) fn run(_args: Args, globals: &Globals) -> Result<u8, Failure> {
             findings.extend(watchdog(&config));
             findings.extend(sessions(&config));
             findings.extend(governance(&config));
+            findings.extend(accepted(globals));
             config.agents.len() + config.services.len()
         }
         Err(failure) => {
@@ -288,6 +290,20 @@ fn governance(config: &Config) -> Option<Finding> {
             about,
             "advisory: agents run as this user without a sandbox, so they can read the operator's keys",
             "give agents a sandbox without `~/.config/ao/operator` where this matters",
+        ),
+    })
+}
+
+/// Changes of what bounds agents that nobody accepted; nothing where nothing ever was.
+fn accepted(globals: &Globals) -> Option<Finding> {
+    let found = super::in_force(super::load_config_with_warnings(globals).ok()?).ok()?;
+    crate::run::accepted::stamp(&found.config)?;
+    Some(match found.waiting {
+        None => Finding::ok("accepted", "bounds and policies are as a person accepted them"),
+        Some(waiting) => Finding::warn(
+            "accepted",
+            format!("{} of bounds or policies, not accepted", count(waiting.lines.len(), "change")),
+            "look with `ao config show`, then `ao config accept`",
         ),
     })
 }

@@ -6,6 +6,7 @@ mod attach;
 mod audit;
 mod check;
 mod completions;
+mod config;
 mod cost;
 mod demo_agent;
 mod doctor;
@@ -46,6 +47,7 @@ use clap::{Parser, Subcommand};
 
 use super::{exit, failure::Failure, print};
 use crate::config::Config;
+use crate::run::accepted;
 use crate::sys::load::{self, LoadError, Loaded};
 
 /// Keeps a fleet of AI coding agents alive, paced and coordinated in ordinary tmux sessions.
@@ -100,6 +102,7 @@ enum Verb {
     Cost(cost::Args),
     Trust(trust::Args),
     Check(check::Args),
+    Config(config::Args),
     Schema(schema::Args),
     Events(events::Args),
     Transcript(transcript::Args),
@@ -172,6 +175,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Verb::Trust(args) => trust::run(args, &globals),
         Verb::Cost(args) => cost::run(&args, &globals),
         Verb::Check(args) => check::run(args, &globals),
+        Verb::Config(args) => config::run(args, &globals),
         Verb::Schema(args) => schema::run(args, &globals),
         Verb::Events(args) => events::run(args, &globals),
         Verb::Transcript(args) => transcript::run(args, &globals),
@@ -198,8 +202,20 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
 }
 
 /// The checked config these settings lead to; what is wrong with it is shown in full, exit code 2.
+///
+/// What a person has to accept first is as it was accepted.
 pub(crate) fn load_config(globals: &Globals) -> Result<Config, Failure> {
-    load_config_with_warnings(globals).map(|loaded| loaded.config)
+    let loaded = load_config_with_warnings(globals)?;
+    in_force(loaded).map(|found| found.config)
+}
+
+/// What of a loaded config is in force, and what waits to be accepted.
+pub(crate) fn in_force(loaded: Loaded) -> Result<accepted::InForce, Failure> {
+    accepted::in_force(loaded.config, &loaded.warnings.source).map_err(|error| {
+        Failure::from_error(exit::FAILED, &error).hint(
+            "look at `agents.toml` and the policies, then accept them with `ao config accept`",
+        )
+    })
 }
 
 /// As [`load_config`], keeping the warnings.

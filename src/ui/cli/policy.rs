@@ -9,17 +9,25 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
+use super::audit::{Since, open, since};
 use super::{Globals, load_config};
+use crate::base::human;
 use crate::govern::action::{Ask, Micros};
 use crate::govern::attribute::{Attribute, Source};
 use crate::govern::class::Class;
+use crate::govern::classes::Table;
 use crate::govern::policy::evaluate::Situation;
 use crate::govern::policy::explain::explain;
+use crate::govern::policy::facts::Told;
 use crate::govern::policy::replay::{self, Recorded};
 use crate::govern::policy::{Known, Set, Usage, facts};
 use crate::govern::trust::Level;
+use crate::run::accepted;
+use crate::run::governance::bounds::{self, project_name};
+use crate::run::governance::{recorded, sources};
 use crate::run::policies::{self, Checked, PoliciesError};
-use crate::sys::clock;
+use crate::run::store::Store;
+use crate::sys::{clock, db};
 use crate::ui::exit;
 use crate::ui::failure::Failure;
 use crate::ui::print::{self, Tone};
@@ -44,6 +52,8 @@ enum Step {
     Explain(Box<Explain>),
     /// Judge recorded acts under another set and show the answers that change.
     Replay(Replay),
+    /// Show what the sources of verified facts said last, and how old that is.
+    Facts,
 }
 
 #[derive(Debug, clap::Args)]
@@ -81,12 +91,15 @@ struct Explain {
 
 #[derive(Debug, clap::Args)]
 struct Replay {
+    /// The acts on record since then: `7d`, `12h`, `30m`, a date or a time.
+    #[arg(long, value_name = "WHEN", value_parser = since, required_unless_present = "from", conflicts_with = "from")]
+    since: Option<Since>,
     /// Recorded acts, one JSON object a line; `-` = standard input.
-    #[arg(long, value_name = "FILE")]
-    from: PathBuf,
-    /// The folder with the changed policies.
+    #[arg(long, value_name = "FILE", requires = "against")]
+    from: Option<PathBuf>,
+    /// The folder with the changed policies (default: those that are written, beside those in force).
     #[arg(long, value_name = "DIR")]
-    against: PathBuf,
+    against: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
@@ -96,6 +109,7 @@ pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
         Step::Test => test(&folder, &known, globals),
         Step::Explain(asked) => explain_act(&folder, &known, *asked, globals),
         Step::Replay(asked) => replay_acts(&folder, &known, &asked, globals),
+        Step::Facts => show_facts(globals),
     }
 }
 
@@ -109,7 +123,7 @@ fn place(given: Option<PathBuf>, globals: &Globals) -> Result<(PathBuf, Known), 
         (given, Ok(config)) => {
             let agents = config.agents.iter().map(|agent| agent.name.as_str().to_owned());
             let known = Known { agents: agents.collect(), ..Known::default() };
-            Ok((given.unwrap_or_else(|| config.project_dir.join("policies")), known))
+            Ok((given.unwrap_or_else(|| config.governance.policies.clone()), known))
         }
     }
 }
@@ -195,6 +209,11 @@ fn explain_act(
     let (set, _) = good(folder, known, globals)?;
     let context: Map<String, Value> = pairs(&asked.context)?.into_iter().collect();
     let mut attributes = facts::claims(&context);
+    let now = clock::now().wall;
+    if asked.at.is_none() {
+        // Of another moment nothing is known.
+        facts::verified(told(globals)?.iter().map(|(_, told)| told), now, &mut attributes);
+    }
     for (name, json) in pairs(&asked.verified)? {
         if let Some(value) = facts::value(&json) {
             attributes.insert(name, Attribute { value, source: Source::Verified });
@@ -220,7 +239,7 @@ fn explain_act(
         project: &asked.project,
         attributes: &attributes,
         used: &usage,
-        now: asked.at.unwrap_or_else(|| clock::now().wall),
+        now: asked.at.unwrap_or(now),
         zone: clock::zone(),
     };
     let rules = explain(&set, &ask, &situation);
@@ -244,6 +263,60 @@ fn explain_act(
     Ok(exit::DONE)
 }
 
+/// What the sources of this project said last; nothing where it has none.
+fn told(globals: &Globals) -> Result<Vec<(String, Told)>, Failure> {
+    let Ok(config) = load_config(globals) else { return Ok(Vec::new()) };
+    if config.governance.sources.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut governance = open(globals)?;
+    let org = governance.org.clone();
+    let told = db::read(governance.store(), &org, sources::all);
+    let mut told = told.map_err(|error| super::audit::failure(&error.into()))?;
+    // One that is not in the config any more may still be known for a while.
+    for source in config.governance.sources {
+        if !told.iter().any(|(name, _)| *name == source.name) {
+            told.push((source.name, Told::default()));
+        }
+    }
+    Ok(told)
+}
+
+fn show_facts(globals: &Globals) -> Result<u8, Failure> {
+    let (told, now) = (told(globals)?, clock::now().wall);
+    if globals.json {
+        let row = |(name, told): &(String, Told)| {
+            json!({
+                "source": name, "at": told.at.map(|at| at.to_rfc3339()),
+                "until": told.until.map(|until| until.to_rfc3339()), "fresh": told.is_fresh(now),
+                "facts": told.facts, "problem": told.problem,
+            })
+        };
+        let rows: Vec<Value> = told.iter().map(row).collect();
+        print::out(&json!({ "version": 1, "sources": rows }).to_string());
+        return Ok(exit::DONE);
+    }
+    if told.is_empty() {
+        print::err("no source is set: `[governance.source.<name>]` in agents.toml");
+        return Ok(exit::DONE);
+    }
+    let colored = print::colored(globals);
+    for (name, told) in &told {
+        let age = told.at.and_then(|at| (now - at).to_std().ok()).map(human::duration);
+        let age = age.map_or_else(|| "never said anything".to_owned(), |age| format!("{age} ago"));
+        let (word, tone) =
+            if told.is_fresh(now) { ("known", Tone::Good) } else { ("not known", Tone::Bad) };
+        print::out(&format!("{name}  {}, {age}", print::paint(word, tone, colored)));
+        for (fact, value) in &told.facts {
+            print::out(&format!("  {fact} = {value}"));
+        }
+        if let Some(problem) = &told.problem {
+            print::out(&format!("  {}", print::paint(problem, Tone::Warn, colored)));
+        }
+    }
+    Ok(exit::DONE)
+}
+
 fn word(effect: crate::govern::verdict::Effect) -> &'static str {
     use crate::govern::verdict::Effect;
     match effect {
@@ -254,15 +327,42 @@ fn word(effect: crate::govern::verdict::Effect) -> &'static str {
     }
 }
 
+/// The set in force: what was accepted, else what is written.
+fn in_force(folder: &Path, known: &Known, globals: &Globals) -> Result<Set, Failure> {
+    let config = load_config(globals)?;
+    let head = accepted::head_of(&config, &Store::new(&config).state());
+    let set = head.map(|head| policies::accepted(&head, known)).transpose();
+    let set = set.map_err(|error| Failure::from_error(exit::FAILED, &error))?;
+    set.flatten().map_or_else(|| good(folder, known, globals).map(|(set, _)| set), Ok)
+}
+
+/// The acts of this project's record.
+fn on_record(since: Since, globals: &Globals) -> Result<Vec<Recorded>, Failure> {
+    let config = load_config(globals)?;
+    let mut governance = open(globals)?;
+    let usage = |error: &dyn std::error::Error| Failure::from_error(exit::USAGE, error);
+    let own = config.governance.classes.as_ref().map(std::fs::read_to_string).transpose();
+    let own = own.map_err(|error| usage(&error))?;
+    let table = own.as_deref().map(Table::extended).transpose().map_err(|error| usage(&error))?;
+    let table = table.as_ref().unwrap_or_else(|| Table::shipped());
+    let (bounds, project) = (bounds::of_project(&config, &governance), project_name(&config));
+    recorded::since(&mut governance, table, &bounds, &project, since.moment())
+        .map_err(|error| super::audit::failure(&error))
+}
+
 fn replay_acts(
     folder: &Path,
     known: &Known,
     asked: &Replay,
     globals: &Globals,
 ) -> Result<u8, Failure> {
-    let (before, _) = good(folder, known, globals)?;
-    let (after, _) = good(&asked.against, known, globals)?;
-    let recorded = recorded(&asked.from)?;
+    let changed = asked.against.as_deref().unwrap_or(folder);
+    let (after, _) = good(changed, known, globals)?;
+    let (before, recorded) = match (&asked.from, asked.since) {
+        (Some(file), _) => (good(folder, known, globals)?.0, recorded_in(file)?),
+        (None, Some(since)) => (in_force(folder, known, globals)?, on_record(since, globals)?),
+        (None, None) => return Err(Failure::usage("say which acts: `--since WHEN`")),
+    };
     let usage = Usage::default();
     let found = replay::differences(&recorded, &before, &after, &usage, clock::zone());
     if globals.json {
@@ -291,7 +391,7 @@ fn replay_acts(
     Ok(exit::DONE)
 }
 
-fn recorded(from: &Path) -> Result<Vec<Recorded>, Failure> {
+fn recorded_in(from: &Path) -> Result<Vec<Recorded>, Failure> {
     let unread = |error: &std::io::Error| {
         Failure::usage(format!("cannot read recorded acts from `{}`", from.display()))
             .caused_by(error)

@@ -9,6 +9,7 @@ use crate::base::now::Now;
 use crate::config::Config;
 use crate::report::status::{HandoffStatus, Status, UnitStatus};
 use crate::report::usage::UnitUsage;
+use crate::run::accepted::UNACCEPTED;
 use crate::run::project::Project;
 use crate::run::survey::{self, Ask};
 use crate::sys::{clock, load};
@@ -138,7 +139,11 @@ fn watchdog(status: &Status, colored: bool) -> Vec<String> {
         }
     });
     if let Some(problem) = &watchdog.config_problem {
-        let text = "the config does not load; the last good one stays in force:";
+        let text = if problem.starts_with(UNACCEPTED) {
+            "what bounds agents was changed; what was accepted stays in force:"
+        } else {
+            "the config does not load; the last good one stays in force:"
+        };
         lines.push(print::paint(text, Tone::Bad, colored));
         lines.extend(problem.lines().map(|line| format!("  {line}")));
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Globals, act, load_config};
+use super::{Globals, act};
 use crate::base::name::UnitName;
 use crate::report::act::{Line, Verdict};
 use crate::run::governance::{Governance, GovernanceError};
@@ -24,7 +24,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, globals: &Globals) -> Result<u8, Failure> {
-    let config = load_config(globals)?;
+    let config = super::config::start(globals)?;
     let named = act::named(&config, &args.names)?;
     act::refuse_inside_agent("up")?;
     let project = Project::open(config).map_err(|error| act::failure(&error))?;

@@ -8,5 +8,6 @@ mod claude;
 mod cli;
 mod codex;
 mod governed;
+mod hours;
 mod opencode;
 mod rig;

@@ -304,6 +304,10 @@ impl Status {
         self.unit(name)["state"].as_str().expect("a state")
     }
 
+    pub(crate) fn watchdog_problem(&self) -> Option<&str> {
+        self.0["watchdog"]["config_problem"].as_str()
+    }
+
     pub(crate) fn watchdog(&self) -> Option<u32> {
         self.0["watchdog"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok())
     }

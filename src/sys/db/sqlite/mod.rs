@@ -29,8 +29,10 @@ use tx::SqliteTx;
 /// Between two tries for the write lock.
 const BUSY_PAUSE: Duration = Duration::from_millis(1);
 /// Up to 32 MiB of pages are kept in memory, as far as they are used, and the log is folded in each
-/// 16 MiB: under load the same pages are written again and again.
-const PAGES: &str = "PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 4096";
+/// 2 MiB: whoever is alone with the file proves the whole log first, a hook before each decision.
+const PAGES: &str = "PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 512";
+/// Of a process that writes in groups, so lives long: under load the same pages are written again and again.
+const PAGES_OF_GROUPS: &str = "PRAGMA wal_autocheckpoint = 4096";
 /// A lock held longer than this denies: the CLI behind a hook does not wait for ever.
 const BUSY_TRIES_MAX: i32 = 2_000;
 
@@ -43,6 +45,8 @@ pub struct SqliteStore {
     /// Device and inode at the time of opening.
     file: (u64, u64),
     group: Option<Group>,
+    /// It has written in groups.
+    groups: bool,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -83,7 +87,7 @@ impl SqliteStore {
         let id = connection
             .query_row("SELECT id FROM store", [], |row| row.get(0))
             .map_err(|cause| open(Box::new(cause)))?;
-        Ok(Self { path: path.to_owned(), connection, heads, id, file, group: None })
+        Ok(Self { path: path.to_owned(), connection, heads, id, file, group: None, groups: false })
     }
 
     /// Lets the file grow to so many pages and no further.
@@ -224,6 +228,9 @@ impl Store for SqliteStore {
 
     fn gather(&mut self) -> Result<(), DbError> {
         if self.group.is_none() {
+            if !std::mem::replace(&mut self.groups, true) {
+                self.connection.execute_batch(PAGES_OF_GROUPS).map_err(sql("begin"))?;
+            }
             self.begin()?;
             self.group = Some(Group::default());
         }
