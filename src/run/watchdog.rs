@@ -300,6 +300,9 @@ impl Loop {
 
     /// Waits for the next deadline or whatever comes before it.
     fn wait(&mut self) {
+        if self.engine.is_behind() {
+            self.glance_at = clock::now().mono;
+        }
         let deadlines = [self.glance_at, self.requests_at, self.signal_at, self.heavy_at];
         let handoff = self.engine.handoff_due();
         let next = wake::next(&self.engine.fleet, clock::now());

@@ -487,3 +487,14 @@ fn what_hooks_wrote_is_heard_around_any_damage() {
         assert_eq!(spool::read(&text, "s").len(), 1);
     }
 }
+
+#[test]
+fn a_message_that_begins_to_wait_asks_for_one_look_at_the_screens() {
+    let world = World::new();
+    world.busy();
+    let mut engine = world.engine();
+    assert!(engine.is_behind());
+    engine.glance();
+    let waits = engine.fleet.units.values().any(|unit| !unit.outbox.is_empty());
+    assert!(waits && !engine.is_behind(), "one look, though it still waits");
+}

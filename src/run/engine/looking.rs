@@ -17,6 +17,7 @@ use crate::screen::detect::{Detector, PaneHints};
 use crate::screen::marker::{self, MarkerBounds};
 use crate::screen::{PaneState, Reading};
 use crate::supervise::event::Event;
+use crate::supervise::outbox::Stage;
 use crate::supervise::state::{Life, ServerId, UnitKind};
 use crate::supervise::{pacing, stall};
 use crate::sys::tmux::{Look, PaneFacts, TmuxError, World};
@@ -103,6 +104,7 @@ impl Engine {
 
     /// One look, then the screens that may have changed since they were last read.
     pub fn glance(&mut self) {
+        self.glanced = self.fleet.newest_message;
         if self.config.starts.pressure_max_percent.is_some() {
             let pressure = pressure::read();
             if pacing::listens(&self.fleet, pressure) {
@@ -150,6 +152,16 @@ impl Engine {
             read.insert(name);
         }
         self.tell_all(&read, &missed);
+    }
+
+    /// Whether a message waits since screens were read last: its agent may have become idle meanwhile.
+    pub fn is_behind(&self) -> bool {
+        let units = self.fleet.units.values().filter(|unit| unit.is_running());
+        units.flat_map(|unit| &unit.outbox).any(|message| {
+            message.id > self.glanced
+                && message.stage == Stage::Queued
+                && message.retry_at.is_none()
+        })
     }
 
     /// Nothing works, starts, waits to be typed or moved its screen lately.

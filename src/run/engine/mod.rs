@@ -50,6 +50,7 @@ use crate::screen::detect::Detector;
 use crate::supervise::action::{Action, Report, What};
 use crate::supervise::decide::decide;
 use crate::supervise::event::{Event, Outcome, RequestId};
+use crate::supervise::outbox::MessageId;
 use crate::supervise::state::{self, Fleet, Sight};
 use crate::sys::tmux::{PaneFacts, Tmux, World};
 use crate::sys::{clock, process};
@@ -87,6 +88,8 @@ pub struct Engine {
     /// By backend: agents of one backend read alike.
     detectors: BTreeMap<String, Arc<Detector>>,
     captured: BTreeMap<UnitName, Captured>,
+    /// The newest message when screens were read last.
+    glanced: MessageId,
     hearings: Hearings,
     listener: Option<Listener>,
     dialogs: Dialogs,
@@ -160,6 +163,7 @@ impl Engine {
             heartbeat: parts.heartbeat,
             detectors: BTreeMap::new(),
             captured: BTreeMap::new(),
+            glanced: MessageId::default(),
             hearings: Hearings::new(),
             listener: None,
             dialogs: Dialogs::default(),

@@ -163,6 +163,13 @@ fn parts(text: &str) -> Vec<u64> {
     text.lines().filter_map(of_line).collect()
 }
 
+/// The numbers of the parts that a message does not list, as it only says how many they are.
+fn only_counted(text: &str) -> Vec<u64> {
+    let first = parts(text).first().copied().filter(|_| text.contains(" earlier one"));
+    let first = first.unwrap_or(0);
+    (1..first).filter(|part| part % 3 == first % 3).collect()
+}
+
 impl Sim {
     /// Something happens to files or branch.
     pub(crate) fn loop_fault(&mut self, long: u64) {
@@ -346,11 +353,7 @@ impl Sim {
             let (pings, notes) = (self.loops.inbox_pings, self.loops.notes);
             self.ensure(pings <= notes, || format!("{pings} inbox pings for {notes} changes"));
         }
-        if text.contains(" earlier one") {
-            let newest = parts(text).first().copied().unwrap_or(0);
-            let kind = newest % 3;
-            self.loops.given_up.extend((1..newest).filter(|part| part % 3 == kind));
-        }
+        self.loops.given_up.extend(only_counted(text));
     }
 
     /// It was proven again and again not to reach it, and people were told so.
@@ -358,6 +361,7 @@ impl Sim {
         if matches!(outcome, Typed::NotDelivered { .. }) && message.draft.origin == Origin::Handoff
         {
             self.loops.given_up.extend(parts(&message.draft.text));
+            self.loops.given_up.extend(only_counted(&message.draft.text));
         }
     }
 
@@ -390,7 +394,8 @@ impl Sim {
             .units
             .values()
             .flat_map(|unit| &unit.outbox)
-            .flat_map(|message| parts(&message.draft.text))
+            .map(|message| &message.draft.text)
+            .flat_map(|text| parts(text).into_iter().chain(only_counted(text)))
             .chain(self.fleet.handoff.seen.pending.values().flatten().flat_map(|line| parts(line)))
             .collect();
         for part in (1..=self.loops.parts).filter(|part| Loops::is_told_of(*part)) {
