@@ -100,6 +100,8 @@ struct Sim {
     pending: BTreeMap<RequestId, u64>,
     /// Looks that lie excuse starts until then.
     misled_until: u64,
+    /// Whom the newest look found in need of a restart: of what changed since nobody can know.
+    bad_when_looked: BTreeSet<UnitName>,
     down: BTreeSet<UnitName>,
     /// How each unit was before the event; kept so that its names are copied once.
     before: BTreeMap<UnitName, Before>,
@@ -179,6 +181,7 @@ impl Sim {
             requests: 0,
             pending: BTreeMap::new(),
             misled_until: 0,
+            bad_when_looked: BTreeSet::new(),
             down: BTreeSet::new(),
             before: BTreeMap::new(),
             unplanned: None,
@@ -260,6 +263,8 @@ impl Sim {
         if self.world.tmux_fails() {
             return;
         }
+        let names = self.fleet.units.keys();
+        self.bad_when_looked = names.filter(|name| self.is_bad(name)).cloned().collect();
         for name in self.fleet.units.keys().cloned().collect::<Vec<_>>() {
             let Some(reading) = self.world.reading(&name) else { continue };
             let Some(unit) = self.fleet.units.get(&name) else { continue };
@@ -680,7 +685,8 @@ impl Sim {
         self.ensure(clear, || format!("{name} is stopped blindly"));
         let idle = self.fleet.units[name].spec.care == Care::HealStall
             && unit.state == Some(PaneState::Idle);
-        let evidence = self.is_bad(name) || idle || self.world.mono <= self.misled_until;
+        let bad = self.is_bad(name) || self.bad_when_looked.contains(name);
+        let evidence = bad || idle || self.world.mono <= self.misled_until;
         self.ensure(evidence, || format!("{name} is stopped though it is well"));
         let waits = unit.state == Some(PaneState::Waiting);
         self.ensure(!waits, || format!("{name} is stopped though it waits for a person"));
