@@ -35,10 +35,8 @@ use crate::sys::{clock, memory, process};
 const GLANCE: Duration = Duration::from_secs(1);
 /// The same while every agent has been quiet for a while; deaths and requests wake the loop anyway.
 const GLANCE_QUIET: Duration = Duration::from_secs(3);
-/// The start of a fleet is over by then.
-const TRIM_FIRST: Duration = Duration::from_secs(10);
-/// Afterwards now and then: a reload touches much of the program again.
-const TRIM_EVERY: Duration = Duration::from_secs(600);
+/// The start of a fleet is over by then; no two are closer.
+const TRIM_APART: Duration = Duration::from_secs(10);
 /// How long what the watchdog saw stands for what tmux would say. Deaths come by pidfd, at once.
 pub(super) const LOOK_HOLDS: Duration = GLANCE_QUIET.saturating_add(GLANCE);
 /// A predecessor that hands over, or an `up` that still acts, is waited for this long.
@@ -91,6 +89,7 @@ pub enum Ended {
 /// Runs until told to end.
 pub fn run(project: Project, wait_for_lock: bool) -> Result<Ended, WatchdogError> {
     project::raise_limits();
+    memory::share_one_heap();
     let watchdog_lock = take_watchdog_lock(&project, wait_for_lock)?;
     let deadline = clock::now().mono.plus(TAKE_OVER_WITHIN);
     let _act_lock =
@@ -210,7 +209,7 @@ impl Loop {
             glance_at: now,
             requests_at: now,
             signal_at: now,
-            trim_at: now.plus(TRIM_FIRST),
+            trim_at: now.plus(TRIM_APART),
             heavy_at: now,
         })
     }
@@ -260,7 +259,8 @@ impl Loop {
             self.engine.look_deep();
         }
         if now >= self.trim_at {
-            self.trim_at = now.plus(TRIM_EVERY);
+            // Right behind a light check, which touches more of the program than all looks in between.
+            self.trim_at = self.signal_at.max(now.plus(TRIM_APART));
             memory::let_go();
         }
         if now >= self.glance_at {
