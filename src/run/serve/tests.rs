@@ -16,6 +16,7 @@ use crate::sys::db::postgres::server;
 use crate::sys::load;
 
 mod doors;
+mod outage;
 
 std::thread_local! {
     /// Where the rigs of this thread keep their store; `None`: in a file.
