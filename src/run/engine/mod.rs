@@ -101,6 +101,8 @@ pub struct Engine {
     handoff: handoff::Work,
     saved_at: Mono,
     unsaved: bool,
+    /// Several outcomes are taken at once, and saved once.
+    save_waits: bool,
     tmux_answered: bool,
     dry: Option<DryRun>,
 }
@@ -175,6 +177,7 @@ impl Engine {
             handoff: handoff::Work::new(),
             saved_at: now.mono,
             unsaved: false,
+            save_waits: false,
             tmux_answered: false,
             dry: parts.dry_run.then(DryRun::default),
         };
@@ -279,6 +282,10 @@ impl Engine {
             .collect();
         self.notifier.take(&self.config, &reports, self.tmux.as_mut(), now);
         self.journal.append(&reports, now);
+        if self.save_waits && actions.iter().all(is_said_only) {
+            self.unsaved |= !actions.is_empty();
+            return;
+        }
         let due = now.mono.since(self.saved_at) >= SNAPSHOT_EVERY;
         if !actions.is_empty() || (self.unsaved && due) {
             self.save(now);
@@ -411,6 +418,21 @@ impl Engine {
 
     pub fn project(&self) -> &str {
         &self.project
+    }
+}
+
+/// Nothing is done by it that the fleet's state must tell of beforehand.
+fn is_said_only(action: &Action) -> bool {
+    match action {
+        Action::Report(_) | Action::Answer { .. } | Action::Look => true,
+        Action::Start { .. }
+        | Action::Stop { .. }
+        | Action::Type { .. }
+        | Action::SaveLimit { .. }
+        | Action::ReadWake { .. }
+        | Action::Sequence { .. }
+        | Action::SaveHandoff
+        | Action::SaveWanted => false,
     }
 }
 

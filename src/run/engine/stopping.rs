@@ -87,7 +87,7 @@ impl Engine {
         while self.stops_under_way > 0 {
             let left = end.since(clock::now().mono);
             match self.pending.recv_timeout(left) {
-                Ok(event) => self.outcome(event),
+                Ok(event) => self.outcomes_from(Some(event)),
                 Err(_) => return,
             }
         }
@@ -95,8 +95,22 @@ impl Engine {
 
     /// Feeds every outcome that is there already.
     pub fn take_outcomes(&mut self) {
-        while let Ok(event) = self.pending.try_recv() {
+        self.outcomes_from(None);
+    }
+
+    /// A hundred agents that end at once are saved once: what was not saved yet is found out again.
+    fn outcomes_from(&mut self, first: Option<Event>) {
+        self.save_waits = true;
+        let mut taken = false;
+        let mut next = first.or_else(|| self.pending.try_recv().ok());
+        while let Some(event) = next {
+            taken = true;
             self.outcome(event);
+            next = self.pending.try_recv().ok();
+        }
+        self.save_waits = false;
+        if taken && self.unsaved {
+            self.save(clock::now());
         }
     }
 

@@ -247,7 +247,7 @@ pub fn kill_cascade(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
     let by = call.caller.name();
     block(desk, call, &agents, &by, &why)?;
     let blocked_at = crate::sys::clock::now();
-    let ended = if here.is_empty() { Vec::new() } else { kill::end(&desk.project, &here) };
+    let ended = if here.is_empty() { Vec::new() } else { kill::end_promptly(&desk.project, &here) };
     let ended: Vec<Value> = ended
         .into_iter()
         .map(|it| json!({ "agent": it.unit, "processes": it.processes, "failed": it.failed }))
@@ -293,7 +293,7 @@ pub fn end_killed(desk: &mut Desk) {
     if here.is_empty() {
         return;
     }
-    for ended in kill::end(&desk.project, &here) {
+    for ended in kill::end_promptly(&desk.project, &here) {
         let (agent, failed) = (ended.unit.to_string(), ended.failed.unwrap_or_default());
         tracing::info!(agent, ended.processes, failed, "killed from elsewhere, ended here");
     }
@@ -325,7 +325,7 @@ pub fn trigger(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
     within("reason", &why, REASON_CHARS_MAX)?;
     let here = units(desk, call);
     block(desk, call, &[KillSwitch::ALL.to_owned()], &call.caller.name(), &why)?;
-    let ended = if here.is_empty() { Vec::new() } else { kill::end(&desk.project, &here) };
+    let ended = if here.is_empty() { Vec::new() } else { kill::end_promptly(&desk.project, &here) };
     let failed: Vec<Value> = ended
         .into_iter()
         .filter_map(|it| it.failed.map(|why| json!({ "agent": it.unit, "failed": why })))
