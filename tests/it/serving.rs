@@ -92,7 +92,7 @@ fn a_kill_over_http_is_answered_when_all_processes_are_gone_and_their_sessions_f
         let post = |path: &str, body: &str| {
             ask(&serving.url, &admin, &format!("POST {path}"), body).unwrap()
         };
-        let edges = r#"{"orchestrator_agent_id":"lead","worker_agent_ids":["left","right"]}"#;
+        let edges = r#"{"orchestrator_agent_id":"lead","worker_agent_ids":["left","right","far"]}"#;
         post("/api/v1/orchestration/topology", edges);
         let body = r#"{"orchestrator_agent_id":"lead","reason":"it went astray","confirm":true}"#;
         let said = post("/api/v1/orchestration/topology/kill-cascade", body);
@@ -107,6 +107,7 @@ fn a_kill_over_http_is_answered_when_all_processes_are_gone_and_their_sessions_f
             let count = row["processes"].as_u64().unwrap();
             assert!(count > 0 && row["failed"].is_null(), "{said}");
         }
+        assert_eq!(said["left_elsewhere"][0]["agent"], "far", "{said}");
         fleet.until("they are killed and their sessions closed", |status| {
             let killed = names.iter().all(|name| status.state(name) == "killed");
             let open =

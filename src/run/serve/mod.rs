@@ -6,6 +6,7 @@
 
 pub mod action;
 pub mod broken;
+pub mod command;
 pub mod deliver;
 pub mod desk;
 pub mod gate;
