@@ -181,7 +181,7 @@ impl Engine {
         let own = engine.handle.problem.take();
         let problems = [loaded.problem, wanted.problem, own, notices_problem];
         for problem in problems.into_iter().flatten() {
-            engine.report(None, What::Watchdog, &problem, true);
+            engine.report_damage(&problem);
         }
         // A lost wanted.json must not leave a running fleet unguarded.
         let wanted = wanted.value.unwrap_or_else(|| {
@@ -304,6 +304,11 @@ impl Engine {
         }
         self.saved_at = now.mono;
         self.unsaved = false;
+    }
+
+    /// Tells people and the journal of a state file that was not what ao wrote.
+    pub fn report_damage(&mut self, problem: &str) {
+        self.report(None, What::Watchdog, problem, true);
     }
 
     fn report(&mut self, unit: Option<UnitName>, what: What, why: &str, notify: bool) {
