@@ -20,8 +20,9 @@ const QUIT_KEYS_GRACE: Duration = Duration::from_secs(2);
 impl Engine {
     /// Ends process trees beside the loop; outcomes come back through [`Engine::outcomes`].
     pub(super) fn stop_all(&mut self, stops: &[(UnitName, u64)]) {
+        let begun = clock::now().mono;
         if let Ok(Look::Seen(world)) = self.tmux.look() {
-            self.world = Some(world);
+            (self.world, self.world_at) = (Some(world), begun);
         }
         let mut jobs = Vec::new();
         let mut quit = false;
