@@ -108,8 +108,8 @@ fn a_kill_over_http_is_answered_when_all_processes_are_gone_and_their_sessions_f
             assert!(count > 0 && row["failed"].is_null(), "{said}");
         }
         assert_eq!(said["left_elsewhere"][0]["agent"], "far", "{said}");
-        fleet.until("they are killed and their sessions closed", |status| {
-            let killed = names.iter().all(|name| status.state(name) == "killed");
+        fleet.until("they stay down and their sessions are closed", |status| {
+            let killed = names.iter().all(|name| status.pid(name).is_none());
             let open =
                 fleet.sessions().iter().any(|it| names.iter().any(|name| it.ends_with(name)));
             (killed && !open).then_some(())
