@@ -98,6 +98,8 @@ pub fn decide(
         ..decision.verdict.clone()
     };
     if decision.effect != Effect::RequireApproval {
+        // To close it orderly is for nothing: the process is about to end.
+        std::mem::forget(governance);
         return Ok(Some(answer::render(cli, asked.event, &verdict, Held::Not)));
     }
     let limit = Duration::from_millis(governed.hook_wait_ms);

@@ -97,7 +97,6 @@ pub struct Known {
     pub session: Option<SessionTotals>,
     /// Of the agent first, then of those it acts for.
     pub trust: Vec<(String, Option<TrustRow>)>,
-    pub conduct: Vec<Conduct>,
     /// In the order of [`Needs::budgets`].
     pub budgets: Vec<Budget>,
     /// In the order of [`Needs::rates`].
@@ -154,18 +153,22 @@ pub fn submit_in(
     let Submission { ask, .. } = submission;
     let digest = approval::digest(ask);
     let body = body_digest(ask, &digest);
+    let seen = tx.glance(ask.correlation_id.as_deref(), now.wall)?;
     // An approval that is over counts for nothing here, swept or not.
-    if tx.sweeps() {
+    if tx.sweeps() && (seen.open || seen.lapsed) {
         sweep(tx, now)?;
     }
-    let kills = tx.kills()?;
+    let kills = if seen.kills { tx.kills()? } else { Vec::new() };
     let killed = kills.iter().any(|kill| kill.covers(&ask.agent));
     if let (Some(id), false) = (&ask.correlation_id, killed)
+        && seen.replay
         && let Some(replay) = tx.replay(id)?
     {
         return replayed(tx, id, &replay, &body, ask, now);
     }
-    give_way(tx, submission, &digest, now)?;
+    if seen.open {
+        give_way(tx, submission, &digest, now)?;
+    }
     let known = know(tx, submission, kills, now)?;
     let verdict = judge::hearing(judge_known(&known), capped(&known, submission));
     decide(tx, submission, verdict, killed, &digest, &body, now).map(Ok)
@@ -251,8 +254,7 @@ fn know(
     }
     let open = needs.open.iter().map(|key| tx.budget(key, OPEN_WINDOW).map(|it| it.reserved.0));
     let open = open.collect::<Result<_, _>>()?;
-    let conduct = tx.conduct(&ask.agent)?;
-    Ok(Known { now, kills, lineage, session, trust, conduct, budgets, rates, open })
+    Ok(Known { now, kills, lineage, session, trust, budgets, rates, open })
 }
 
 /// What is in force in the end, and why.
