@@ -20,6 +20,7 @@ use crate::govern::approval::{self, Decision as Signed, State, Step};
 use crate::govern::audit::{Draft, Kind};
 use crate::govern::class::Class;
 use crate::govern::judge;
+use crate::govern::policy::facts::Answers;
 use crate::govern::session::Caps;
 use crate::govern::verdict::{Effect, Said, Verdict};
 use crate::sys::db::rows::{
@@ -56,6 +57,8 @@ pub struct Needs {
     pub hold: TimeDelta,
     /// How long an outcome may take before the estimate counts as spent.
     pub reserve: TimeDelta,
+    /// What the rules that may speak were told, for the record.
+    pub heard: Answers,
 }
 
 impl Default for Needs {
@@ -68,6 +71,7 @@ impl Default for Needs {
             session: Caps::default(),
             hold: TimeDelta::minutes(30),
             reserve: TimeDelta::hours(24),
+            heard: Answers::new(),
         }
     }
 }
@@ -326,7 +330,7 @@ fn decide(
         promise(tx, needs, action_id, now)?;
     }
     let trace = serde_json::to_value(&verdict.trace).unwrap_or(Value::Null);
-    let draft =
+    let mut draft =
         Draft::new(Kind::Decided, &ask.agent, format!("{} {}", ask.action_type, ask.resource))
             .about(action_id)
             .with("effect", effect_word(found.effect))
@@ -337,6 +341,9 @@ fn decide(
             .with("digest", digest)
             .with("approval", approval_id)
             .with("trace", trace);
+    if !needs.heard.is_empty() {
+        draft = draft.with("facts", serde_json::to_value(&needs.heard).unwrap_or(Value::Null));
+    }
     db::append(tx, &draft, now)?;
     if let Some(used) = found.used {
         use_up(tx, used, action_id, &ask.agent, now)?;

@@ -3,6 +3,7 @@
 //! Works on the files themselves, past the cache, so that what is shown is what is written. What
 //! trust and budgets add to a verdict is not here.
 
+use std::collections::BTreeMap;
 use std::io::BufRead as _;
 use std::path::{Path, PathBuf};
 
@@ -368,12 +369,12 @@ fn replay_acts(
     if globals.json {
         let document = json!({
             "version": 1, "before": before.digest, "after": after.digest,
-            "acts": recorded.len(), "differences": found,
+            "acts": recorded.len(), "differences": found.differences, "untold": found.untold,
         });
         print::out(&document.to_string());
         return Ok(exit::DONE);
     }
-    for change in &found {
+    for change in &found.differences {
         print::out(&format!(
             "{} {} {} `{}`: {} → {}",
             change.at.format("%Y-%m-%d %H:%M:%S"),
@@ -387,8 +388,27 @@ fn replay_acts(
             print::out(&format!("    {}: {}", said.rule, said.why));
         }
     }
-    print::out(&format!("{} of {} answers change", found.len(), recorded.len()));
+    let judged = recorded.len() - found.untold.len();
+    print::out(&format!("{} of {judged} answers change", found.differences.len()));
+    if !found.untold.is_empty() {
+        print::out(&untold(&found.untold));
+    }
     Ok(exit::DONE)
+}
+
+/// How many acts cannot be judged again, by what is not on record of them.
+fn untold(acts: &[replay::Untold]) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in acts.iter().flat_map(|act| &act.facts) {
+        *counts.entry(name).or_default() += 1;
+    }
+    let counts: Vec<String> =
+        counts.iter().map(|(name, count)| format!("{name} ({count})")).collect();
+    format!(
+        "{} not judged again, as it is not on record what was known then: {}",
+        acts.len(),
+        counts.join(", ")
+    )
 }
 
 fn recorded_in(from: &Path) -> Result<Vec<Recorded>, Failure> {
