@@ -14,7 +14,7 @@ use super::audit::{Since, open, since};
 use super::{Globals, load_config};
 use crate::base::human;
 use crate::govern::action::{Ask, Micros};
-use crate::govern::attribute::{Attribute, Source};
+use crate::govern::attribute::{Attribute, Attributes, Source};
 use crate::govern::class::Class;
 use crate::govern::classes::Table;
 use crate::govern::policy::evaluate::Situation;
@@ -25,7 +25,7 @@ use crate::govern::policy::{Known, Set, Usage, facts};
 use crate::govern::trust::Level;
 use crate::run::accepted;
 use crate::run::governance::bounds::{self, project_name};
-use crate::run::governance::{recorded, sources};
+use crate::run::governance::{fleet, recorded, sources};
 use crate::run::policies::{self, Checked, PoliciesError};
 use crate::run::store::Store;
 use crate::sys::{clock, db};
@@ -214,6 +214,7 @@ fn explain_act(
     if asked.at.is_none() {
         // Of another moment nothing is known.
         facts::verified(told(globals)?.iter().map(|(_, told)| told), now, &mut attributes);
+        attributes.extend(fleet_facts(globals, &asked.agent));
     }
     for (name, json) in pairs(&asked.verified)? {
         if let Some(value) = facts::value(&json) {
@@ -264,6 +265,12 @@ fn explain_act(
     Ok(exit::DONE)
 }
 
+/// What the watchdog knows of the fleet, if one is at work.
+fn fleet_facts(globals: &Globals, agent: &str) -> Attributes {
+    load_config(globals)
+        .map_or_else(|_| Attributes::new(), |config| fleet::known(&config, agent, clock::now()))
+}
+
 /// What the sources of this project said last; nothing where it has none.
 fn told(globals: &Globals) -> Result<Vec<(String, Told)>, Failure> {
     let Ok(config) = load_config(globals) else { return Ok(Vec::new()) };
@@ -294,8 +301,15 @@ fn show_facts(globals: &Globals) -> Result<u8, Failure> {
             })
         };
         let rows: Vec<Value> = told.iter().map(row).collect();
-        print::out(&json!({ "version": 1, "sources": rows }).to_string());
+        let fleet: Map<String, Value> = fleet_facts(globals, "")
+            .iter()
+            .map(|(name, fact)| (name.clone(), facts::json(&fact.value)))
+            .collect();
+        print::out(&json!({ "version": 1, "sources": rows, "fleet": fleet }).to_string());
         return Ok(exit::DONE);
+    }
+    for (name, fact) in fleet_facts(globals, "") {
+        print::out(&format!("{name} = {}", facts::json(&fact.value)));
     }
     if told.is_empty() {
         print::err("no source is set: `[governance.source.<name>]` in agents.toml");
