@@ -9,8 +9,10 @@
 //! take the organisation from the caller's key and from nowhere else.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use ed25519_dalek::VerifyingKey;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
+use super::keep::{Kept, Open};
 use super::key::{self, Key, Org, Scope};
 use super::person::{Issuers, Person};
 use super::refusal::Refusal;
@@ -291,31 +294,46 @@ pub struct Crowded;
 #[derive(Debug, Clone)]
 pub struct Lanes {
     queues: [SyncSender<Job>; 4],
+    signs: [Arc<AtomicBool>; 4],
 }
 
 impl Lanes {
-    /// Threads end when the last clone of the queues is gone and all that waited is done.
-    pub fn start<Open>(open: &Arc<Open>) -> Result<(Self, Vec<JoinHandle<()>>), GovernanceError>
-    where
-        Open: Fn() -> Result<Desk, GovernanceError> + Send + Sync + 'static,
-    {
+    /// Threads end when the last clone of the queues is gone and all that waited is done. While the
+    /// store is away they refuse; any other error of opening it is returned.
+    pub fn start(open: &Arc<Open<Desk>>) -> Result<(Self, Vec<JoinHandle<()>>), GovernanceError> {
         let mut threads = Vec::new();
-        let mut lane = |name: &str, grouped: bool| -> Result<SyncSender<Job>, GovernanceError> {
-            let desk = open()?;
+        let mut is_open = true;
+        let mut lane = |name: &str, grouped: bool| -> Result<_, GovernanceError> {
+            // What is away for the first is away for all.
+            let mut kept = if is_open { Kept::begin(open)? } else { Kept::later(open) };
+            is_open = kept.is_open();
+            let sign = kept.sign();
             let (queue, jobs) = sync_channel(WAITING_MAX);
-            let open = Arc::clone(open);
-            let serve = move || work(desk, &jobs, &*open, grouped);
+            let serve = move || {
+                loop {
+                    let working = AssertUnwindSafe(|| work(&mut kept, &jobs, grouped));
+                    if catch_unwind(working).is_ok() {
+                        return;
+                    }
+                    tracing::error!("a lane ended in a bug and begins anew");
+                    kept.lose();
+                }
+            };
             let thread = std::thread::Builder::new().name(name.to_owned()).spawn(serve);
             threads.push(thread.map_err(GovernanceError::Thread)?);
-            Ok(queue)
+            Ok((queue, sign))
         };
-        let queues = [
-            lane("ao-read", false)?,
-            lane("ao-write", true)?,
-            lane("ao-slow", false)?,
-            lane("ao-out", false)?,
-        ];
-        Ok((Self { queues }, threads))
+        let (read, read_sign) = lane("ao-read", false)?;
+        let (write, write_sign) = lane("ao-write", true)?;
+        let (slow, slow_sign) = lane("ao-slow", false)?;
+        let (out, out_sign) = lane("ao-out", false)?;
+        let queues = [read, write, slow, out];
+        Ok((Self { queues, signs: [read_sign, write_sign, slow_sign, out_sign] }, threads))
+    }
+
+    /// Whether every lane has a store to work with.
+    pub fn are_open(&self) -> bool {
+        self.signs.iter().all(|sign| sign.load(Ordering::Acquire))
     }
 
     pub fn send(&self, lane: Lane, job: Job) -> Result<(), Crowded> {
@@ -331,20 +349,34 @@ impl Lanes {
     }
 }
 
-fn work(
-    mut desk: Desk,
-    jobs: &Receiver<Job>,
-    open: &dyn Fn() -> Result<Desk, GovernanceError>,
-    grouped: bool,
-) {
+/// The next that waits; `None` when nothing will come any more. A lane without a store tries for one
+/// in between.
+fn next(kept: &mut Kept<Desk>, jobs: &Receiver<Job>) -> Option<Job> {
+    loop {
+        if kept.is_open() {
+            return jobs.recv().ok();
+        }
+        match jobs.recv_timeout(kept.wait()) {
+            Ok(job) => return Some(job),
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => drop(kept.get()),
+        }
+    }
+}
+
+fn work(kept: &mut Kept<Desk>, jobs: &Receiver<Job>, grouped: bool) {
     let mut held_since: Option<Mono> = None;
     loop {
         let first = if let Ok(job) = jobs.try_recv() {
             job
         } else {
             held_since = None;
-            let Ok(job) = jobs.recv() else { return };
+            let Some(job) = next(kept, jobs) else { return };
             job
+        };
+        let Some(desk) = kept.get() else {
+            drop(first.answer.send(Err(Refusal::away())));
+            continue;
         };
         let whole = if grouped {
             let now = clock::now().mono;
@@ -352,21 +384,14 @@ fn work(
                 std::thread::sleep(LOCK_LEFT_ALONE);
                 held_since = None;
             }
-            group(&mut desk, first, jobs)
+            group(desk, first, jobs)
         } else {
-            one(&mut desk, first)
+            one(desk, first)
         };
-        if whole {
-            continue;
-        }
-        // What a bug left half done goes with the desk.
-        match open() {
-            Ok(fresh) => desk = fresh,
-            Err(error) => {
-                let error = crate::base::chain::text(&error);
-                tracing::error!(error, "the store cannot be opened again, so this lane ends");
-                return;
-            }
+        if !whole {
+            // What a bug left half done goes with the desk.
+            kept.lose();
+            drop(kept.get());
         }
     }
 }
@@ -382,7 +407,7 @@ fn one(desk: &mut Desk, job: Job) -> bool {
 
 /// `None`: it ended in a bug, and its caller is refused as nothing answers it.
 fn served(desk: &mut Desk, work: Box<dyn FnOnce(&mut Desk) -> Answer + Send>) -> Option<Answer> {
-    let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(desk)));
+    let answer = catch_unwind(AssertUnwindSafe(|| work(desk)));
     answer.inspect_err(|_| tracing::error!("a request ended in a bug")).ok()
 }
 
