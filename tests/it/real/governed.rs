@@ -62,7 +62,7 @@ fn claude_as_an_observer_reads_its_write_is_denied_and_its_folder_cannot_switch_
 
 /// Held, approved by a person, run; what was changed needs leave of its own.
 #[track_caller]
-fn leave(cli: &str, tool: &str) {
+fn leave(cli: &'static str, tool: &str) {
     let wish = Wish {
         prompt: "make it",
         agent: "governed = true\ntrust = \"L1\"",
