@@ -21,6 +21,8 @@ const AGENT: &str =
     "[[agent]]\nname = \"one\"\nkind = \"persistent\"\nprompt = \"count to three\"\n\n";
 const TEN_AN_HOUR: &str = "policies:\n  - name: ten-an-hour\n    scope: { actions: [database.write] }\n    effect: permit\n    constraints: { rate: { count: 10, per: 1h } }\n";
 
+const A_DOLLAR_A_DAY: &str = "policies:\n  - name: a-dollar-a-day\n    scope: { actions: [database.write] }\n    effect: permit\n    constraints: { cost: { day: 1 } }\n";
+
 /// The first machine: it makes the keys and the organisations.
 fn first(database: &str, blocks: &str) -> Fleet {
     let fleet = Fleet::new(&format!("[governance]\nstore = \"{database}\"\n\n{blocks}"));
@@ -153,9 +155,12 @@ fn two_servers_on_one_database_share_rates_approvals_and_kills() {
 #[test]
 fn two_servers_on_one_database_never_overspend_a_budget() {
     let Some(database) = postgres::database() else { return };
-    let budget = "[governance.budget.daily]\nlimit = 1.00\nwindow = \"day\"\nwarn_at = 100\ndowngrade_at = 100\n";
-    let here = first(&database, budget);
-    let there = second(&database, &here, budget);
+    let here = first(&database, "");
+    let there = second(&database, &here, "");
+    for fleet in [&here, &there] {
+        std::fs::create_dir_all(fleet.path("policies")).unwrap();
+        fleet.write("policies/dollar.yaml", A_DOLLAR_A_DAY);
+    }
     let agent = key(&here, &[]);
     let servers = [Serving::begin(&here), Serving::begin(&there)];
     let allowed = AtomicU32::new(0);

@@ -359,7 +359,7 @@ fn next(kept: &mut Kept<Desk>, jobs: &Receiver<Job>) -> Option<Job> {
         match jobs.recv_timeout(kept.wait()) {
             Ok(job) => return Some(job),
             Err(RecvTimeoutError::Disconnected) => return None,
-            Err(RecvTimeoutError::Timeout) => drop(kept.get()),
+            Err(RecvTimeoutError::Timeout) => kept.renew(),
         }
     }
 }
@@ -391,7 +391,7 @@ fn work(kept: &mut Kept<Desk>, jobs: &Receiver<Job>, grouped: bool) {
         if !whole {
             // What a bug left half done goes with the desk.
             kept.lose();
-            drop(kept.get());
+            kept.renew();
         }
     }
 }

@@ -78,7 +78,12 @@ impl<T> Kept<T> {
         self.value.as_mut()
     }
 
-    /// The same, handed over; it counts as lost.
+    /// Opens it where that is due.
+    pub fn renew(&mut self) {
+        self.get();
+    }
+
+    /// It, handed over; then it counts as lost.
     pub fn take(&mut self) -> Option<T> {
         self.get()?;
         let taken = self.value.take();

@@ -506,11 +506,11 @@ fn agents_elsewhere_are_told_of_a_kill_until_they_acknowledge_it_or_it_is_lifted
     assert_eq!(listed["edges"][0]["worker_command"], "acknowledged", "{listed}");
     // A switch that is lifted takes its command back; one for everybody is a broadcast.
     let mut governance = Governance::open(&rig.project).unwrap();
-    let lift = |governance: &mut Governance, target: &str| {
+    let unkill = |governance: &mut Governance, target: &str| {
         governance.unkill(&[target.to_owned()], "ann", "", clock::now()).unwrap();
     };
     assert_eq!(commands("lead").as_array().unwrap().len(), 1);
-    lift(&mut governance, "lead");
+    unkill(&mut governance, "lead");
     assert_eq!(commands("lead"), json!([]));
     let number = key::org(governance.store(), LOCAL_ORG).unwrap().unwrap().number;
     let path = format!("/api/billing/kill-switch/{number}/trigger");

@@ -1,7 +1,6 @@
 //! What is left of a server when its store goes away or a part of it ends in a bug.
 
 use std::sync::atomic::AtomicU8;
-use std::time::Instant;
 
 use super::desk::{Answer as Answered, Job};
 use super::*;
@@ -40,9 +39,9 @@ fn a_lane_that_ends_in_a_bug_while_the_store_is_away_refuses_and_begins_anew() {
             assert_eq!(ask(lane, well), Some(Err(Refusal::away())), "{lane:?} {kind}");
             assert!(!lanes.are_open(), "nobody takes this for ready");
             trouble.store(OPENS, Ordering::SeqCst);
-            let end = Instant::now() + PATIENCE;
+            let end = clock::now().mono.plus(PATIENCE);
             while ask(lane, well) != Some(Ok(Value::Null)) {
-                assert!(Instant::now() < end, "{lane:?} stays away");
+                assert!(clock::now().mono < end, "{lane:?} stays away");
                 std::thread::yield_now();
             }
             assert!(lanes.are_open());

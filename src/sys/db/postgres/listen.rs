@@ -46,7 +46,7 @@ impl Listener {
                         }
                     }
                     Err(_) => {
-                        tracing::error!("listening for changes ended in a bug and begins anew")
+                        tracing::error!("listening for changes ended in a bug and begins anew");
                     }
                 }
                 for _ in 0..RETRY_LOOKS {
