@@ -27,7 +27,7 @@ use crate::rig::{AO, Crew, Fleet, KILLS};
 
 const USAGE: &str = "cargo bench --bench fleet -- [--agents 5,100] [--busy 0] [--seconds 60] [--runs 1] [--baseline] [--json] [--svg FILE]
    or: cargo bench --bench fleet -- --soak MINUTES [--agents 250] [--json]";
-/// Times the fleet is started and stopped.
+/// Times the fleet is started and stopped in a single run; several runs are cycles themselves.
 const CYCLES: usize = 3;
 const STATUS_RUNS: usize = 25;
 /// Agents answer their first prompt, CLIs settle: not part of being idle.
@@ -235,10 +235,11 @@ fn bars(agents: usize, busy: usize) -> (f64, f64, f64, f64) {
 fn measure(agents: usize, options: &Options) -> Vec<Figure> {
     let fleet = Fleet::new(Crew { agents, busy: options.busy, ..Crew::default() });
     let (mut ups, mut downs) = (Vec::new(), Vec::new());
-    for cycle in 0..CYCLES {
+    let cycles = if options.runs > 1 { 1 } else { CYCLES };
+    for cycle in 0..cycles {
         ups.push(fleet.timed(&["up"]));
         assert_eq!(fleet.panes().len(), agents + 1, "every agent and the watchdog has a pane");
-        if cycle + 1 < CYCLES {
+        if cycle + 1 < cycles {
             downs.push(fleet.timed(&["down"]));
             eventually("the server is gone", || fleet.server().is_none().then_some(()));
         }

@@ -7,6 +7,9 @@
 
 use std::io::{IsTerminal as _, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use super::governance::bounds::Governed;
@@ -16,7 +19,7 @@ use crate::govern::payload as ask;
 use crate::sense::answer::{self, Answer, Payload};
 use crate::sense::{Cli, Fact, Kind, payload, spool, status_line};
 use crate::sys::process::Call;
-use crate::sys::{clock, file};
+use crate::sys::{clock, file, memory};
 
 /// The state folder, set at each start.
 pub const STATE: &str = "AO_STATE";
@@ -29,6 +32,8 @@ const WITHIN_STATUS_LINE: &str = "AO_STATUSLINE";
 
 /// Beyond what it waits for a person, a decision takes no longer.
 const DECISION_LIMIT: Duration = Duration::from_secs(20);
+/// Of the thread that watches the time and may print a refusal.
+const WATCH_STACK_BYTES: usize = 128 << 10;
 /// Bytes of standard input that are kept.
 const INPUT_BYTES_MAX: u64 = 16 << 20;
 /// Bytes of a status line input that are stored.
@@ -99,27 +104,52 @@ pub fn hook(cli: Cli, payload: Payload<'_>, place: Option<&Place>) -> Answer {
 /// One hook call of a governed agent: what is asked is judged, and whatever goes wrong denies.
 ///
 /// `bounds` is the file that the start wrote. Its place comes from the settings of that start; the
-/// environment, which the agent could change, is not asked.
-pub fn governed(cli: Cli, payload: Payload<'_>, bounds: &Path) -> Answer {
+/// environment, which the agent could change, is not asked. When the decision takes too long, `late`
+/// gets the refusal instead, on another thread, and ends the process: `None` is returned only then,
+/// so that nobody answers twice.
+///
+/// Surprise: the thread beside is the one that watches the time. Another thread's memory grows by a page
+/// a system call, which cost a decision more than its signatures.
+pub fn governed(
+    cli: Cli,
+    payload: Payload<'_>,
+    bounds: &Path,
+    late: impl FnOnce(&Answer) + Send + 'static,
+) -> Option<Answer> {
+    memory::share_one_heap();
     let governed = match Governed::read(bounds) {
         Ok(governed) => governed,
-        Err(error) => return refusal(&crate::base::chain::text(&error)),
+        Err(error) => return Some(refusal(&crate::base::chain::text(&error))),
     };
     let limit = Duration::from_millis(governed.hook_wait_ms).saturating_add(DECISION_LIMIT);
-    let bytes = payload.bytes.to_vec();
-    let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-    // Left to itself when it takes too long; it ends with this process.
-    let worker = std::thread::Builder::new().spawn(move || {
-        let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            judged(cli, &bytes, &governed)
-        }));
-        // Nobody listens any more after the limit.
-        drop(sender.send(answer.unwrap_or_else(|_| refusal("the decision broke down"))));
+    within(limit, late, || judged(cli, payload.bytes, &governed))
+}
+
+/// What `decision` answers, or `None` when `late` was given a refusal in its place.
+fn within(
+    limit: Duration,
+    late: impl FnOnce(&Answer) + Send + 'static,
+    decision: impl FnOnce() -> Answer,
+) -> Option<Answer> {
+    let answered = Arc::new(AtomicBool::new(false));
+    let (sender, receiver) = std::sync::mpsc::channel::<()>();
+    let watch = std::thread::Builder::new().stack_size(WATCH_STACK_BYTES).spawn({
+        let answered = Arc::clone(&answered);
+        move || {
+            let over = receiver.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
+            if over && !answered.swap(true, Ordering::AcqRel) {
+                late(&refusal("the decision took too long"));
+            }
+        }
     });
-    if let Err(error) = worker {
-        return refusal(&format!("there is nobody to decide: {error}"));
+    if let Err(error) = watch {
+        return Some(refusal(&format!("there is nobody to watch the time: {error}")));
     }
-    receiver.recv_timeout(limit).unwrap_or_else(|_| refusal("the decision took too long"))
+    let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decision));
+    let answer = answer.unwrap_or_else(|_| refusal("the decision broke down"));
+    let first = !answered.swap(true, Ordering::AcqRel);
+    drop(sender);
+    first.then_some(answer)
 }
 
 fn judged(cli: Cli, bytes: &[u8], governed: &Governed) -> Answer {
@@ -260,6 +290,26 @@ fn own_status_line(input: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_decision_in_time_is_the_answer_and_a_late_one_is_refused_once() {
+        let (sender, refused) = std::sync::mpsc::channel();
+        let late = |sender: std::sync::mpsc::Sender<Answer>| {
+            move |answer: &Answer| drop(sender.send(answer.clone()))
+        };
+        let long = Duration::from_secs(60);
+        let answer = within(long, late(sender.clone()), answer::neutral);
+        assert_eq!(answer, Some(answer::neutral()));
+        let answer = within(long, late(sender.clone()), || panic!("a bug"));
+        assert_eq!(answer, Some(refusal("the decision broke down")));
+        // Decides only after it was refused.
+        let answer = within(Duration::ZERO, late(sender), || {
+            let told = refused.recv_timeout(long).unwrap();
+            assert_eq!(told, refusal("the decision took too long"));
+            answer::neutral()
+        });
+        assert_eq!(answer, None);
+    }
 
     #[test]
     fn more_input_than_is_kept_is_read_to_its_end_and_told_apart() {

@@ -202,7 +202,17 @@ impl Store {
     }
 
     pub fn watchdog_lock(&self) -> PathBuf {
-        self.state().join("watchdog.lock")
+        Self::watchdog_lock_in(&self.state())
+    }
+
+    /// The same by the state folder, where the config is not at hand.
+    pub fn watchdog_lock_in(state: &Path) -> PathBuf {
+        state.join("watchdog.lock")
+    }
+
+    /// The fleet as the supervisor last knew it, by the state folder.
+    pub fn snapshot_in(state: &Path) -> PathBuf {
+        state.join("supervisor.json")
     }
 
     fn wanted_file(&self) -> PathBuf {
@@ -210,7 +220,7 @@ impl Store {
     }
 
     fn snapshot_file(&self) -> PathBuf {
-        self.state().join("supervisor.json")
+        Self::snapshot_in(&self.state())
     }
 
     fn server_file(&self) -> PathBuf {

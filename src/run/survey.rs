@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::project::Project;
 use super::sight;
-use super::store::Snapshot;
+use super::store::{Snapshot, Store};
 use super::transcripts;
 use super::units;
 use super::watchdog;
@@ -127,7 +127,7 @@ pub fn status(project: &Project, ask: Ask) -> Status {
 
 /// Reads without setting anything aside: showing must not change files.
 fn peek_snapshot(project: &Project) -> Option<Snapshot> {
-    let text = std::fs::read_to_string(project.store.state().join("supervisor.json")).ok()?;
+    let text = std::fs::read_to_string(Store::snapshot_in(&project.store.state())).ok()?;
     let snapshot: Snapshot = serde_json::from_str(&text).ok()?;
     (snapshot.fleet.version == crate::supervise::state::FLEET_VERSION).then_some(snapshot)
 }

@@ -124,6 +124,67 @@ fn what_a_source_said_too_long_ago_is_not_known_and_denies() {
 }
 
 #[test]
+fn what_was_known_at_the_time_is_what_replay_judges_by() {
+    let place = Place::new();
+    place.says("84.5");
+    place.fleet.ao(&["up"]);
+    place.until("both sources spoke", |told| {
+        told["fresh"] == true && place.fact("cost")["fresh"] == true
+    });
+    assert_eq!(place.deploy().code, 0);
+    place.says("99");
+    place.until("the coverage rose", |told| told["facts"]["context.test_coverage"] == 99);
+    let stricter = |name: &str, condition: &str| {
+        let rule = format!(
+            "policies: [{{ name: strict, scope: {{ actions: [deploy.run] }}, effect: permit, \
+             when: {{ condition: '{condition}' }} }}]"
+        );
+        std::fs::create_dir(place.fleet.path(name)).unwrap();
+        place.fleet.write(&format!("{name}/p.yaml"), rule);
+        place.fleet.well(&["policy", "replay", "--since", "1h", "--against", name]).out
+    };
+    // By today's 99 nothing would change. The other act is the command itself.
+    let changed = stricter("more", "context.test_coverage > 90");
+    assert!(changed.contains("deploy.run `staging`: permit → nothing"), "{changed}");
+    assert!(changed.contains("1 of 2 answers change"), "{changed}");
+    // Nobody asked for it then, so nobody wrote it down.
+    let untold = stricter("other", "system.ci_green");
+    assert!(untold.contains("0 of 1 answers change"), "{untold}");
+    assert!(
+        untold.contains("1 not judged again") && untold.contains("system.ci_green (1)"),
+        "{untold}"
+    );
+}
+
+#[test]
+fn a_rule_about_the_fleet_holds_while_the_watchdog_sees_it_and_denies_without() {
+    let place = Place::new();
+    let rule = "policies: [{ name: quiet, scope: { actions: [deploy.run] }, effect: permit, \
+                when: { condition: 'system.agents_working == 0 && !system.limited' } }]";
+    place.fleet.write("policies/deploys.yaml", rule);
+    let denied = place.deploy();
+    assert!(denied.code == 4 && denied.err.contains("could not be judged"), "{denied:?}");
+    place.fleet.ao(&["up"]);
+    place.fleet.until("the watchdog saw the fleet", |_| {
+        let shown = place.fleet.ao(&["policy", "facts", "--json"]).out;
+        let shown: Value = serde_json::from_str(&shown).unwrap_or_default();
+        (shown["fleet"]["system.agents_working"] == 0).then_some(())
+    });
+    let done = place.deploy();
+    assert_eq!(done.code, 0, "{done:?}");
+    place.fleet.ao(&["down"]);
+    place.fleet.until("what it saw is too old", |_| {
+        let shown = place.fleet.ao(&["policy", "facts", "--json"]).out;
+        let shown: Value = serde_json::from_str(&shown).unwrap_or_default();
+        (shown["fleet"] == serde_json::json!({})).then_some(())
+    });
+    let denied = place.deploy();
+    assert!(denied.code == 4 && denied.err.contains("could not be judged"), "{denied:?}");
+    let log = place.fleet.well(&["audit", "tail", "--json"]).out;
+    assert!(log.contains("system.agents_working"), "{log}");
+}
+
+#[test]
 fn an_agent_does_not_write_what_its_source_reads() {
     let place = Place::new();
     place.says("84.5");

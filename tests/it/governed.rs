@@ -5,12 +5,17 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use ao::base::now::Now;
 use ao::config;
-use ao::run::governance::Governance;
+use ao::govern::action::Ask;
+use ao::govern::verdict::Effect;
 use ao::run::governance::bounds::{Governed, begin, file};
 use ao::run::governance::decide::{self, Answer};
+use ao::run::governance::{Governance, audit, door};
 use ao::run::store::Store;
-use ao::sys::clock;
+use ao::sys::db::rows::{ActionQuery, AuditQuery};
+use ao::sys::{clock, db};
+use chrono::TimeDelta;
 use serde_json::json;
 
 use crate::support::fleet::Fleet;
@@ -229,6 +234,70 @@ fn a_hook_that_is_killed_while_it_waits_leaves_the_truth_behind() {
     let mut child = child;
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+const KILLS: u32 = 40;
+
+/// At whatever moment a hook dies: what it wrote is whole, and the next one decides on it.
+#[test]
+fn a_hook_that_is_killed_at_any_moment_leaves_a_log_that_is_whole() {
+    let place = Place::new("L4", "0s");
+    let whole = {
+        let begun = Instant::now();
+        allowed(&place.ask(&read()));
+        begun.elapsed()
+    };
+    for number in 0..KILLS {
+        let mut child = feed(&mut place.command(), &run(&format!("touch {number}")));
+        // Each at another moment of its life: the moment is what is tested.
+        std::thread::sleep(whole * number / KILLS);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    allowed(&place.ask(&read()));
+    let mut governance = place.governance();
+    let proof = audit::verify(governance.store(), "local").unwrap();
+    assert!(proof.outcome.is_intact(), "{:?}", proof.outcome);
+    let acts = db::read(governance.store(), "local", |tx| tx.actions(&ActionQuery::default()));
+    let recorded = audit::records(governance.store(), "local", &AuditQuery::default()).unwrap();
+    let decided = recorded.iter().filter(|record| record.kind == "decided");
+    let ids: Vec<i64> = acts.unwrap().iter().map(|act| act.id).collect();
+    assert_eq!(decided.map(|record| record.action_id).collect::<Vec<_>>(), ids);
+}
+
+/// The store's times lie ahead of the clock: leave given in that future does not count, what was used in it does.
+#[test]
+fn a_clock_that_was_set_back_lets_nothing_through() {
+    let ahead = |minutes: u64| {
+        let now = clock::now();
+        Now { wall: now.wall + TimeDelta::minutes(minutes.cast_signed()), mono: now.mono }
+    };
+    let place = Place::new("L1", "0s");
+    denied(&place.ask(&run("touch x")));
+    let mut governance = place.governance();
+    let open = decide::inbox(governance.store(), "local", clock::now()).unwrap();
+    let ask = db::read(governance.store(), "local", |tx| tx.action(open[0].new.action_id));
+    let ask = ask.unwrap().unwrap().new.ask;
+    // The same act asked for and approved an hour ahead.
+    governance
+        .answer(open[0].id, &Answer::Deny { why: "no".to_owned() }, "operator:me", clock::now())
+        .unwrap();
+    let later = Ask { correlation_id: None, ..ask };
+    let (_, held) = door::submit_act(&place.governed(), &later, ahead(90)).unwrap();
+    assert_eq!(held.action.new.digest, open[0].new.digest);
+    let id = held.approval_id.unwrap();
+    governance.answer(id, &Answer::Approve, "operator:me", ahead(91)).unwrap();
+    denied(&place.ask(&run("touch x")));
+
+    let place = Place::new("L4", "0s");
+    let policy = "policies: [{ name: once, scope: { actions: [file.read] }, \
+                  constraints: { rate: { count: 1, per: 1h } } }]";
+    std::fs::write(place.root.path().join("policies/p.yaml"), policy).unwrap();
+    let read_ahead =
+        Ask { action_type: "file.read".to_owned(), resource: "/p/a".to_owned(), ..later };
+    let (_, first) = door::submit_act(&place.governed(), &read_ahead, ahead(90)).unwrap();
+    assert_eq!(first.effect, Effect::Allow, "{first:?}");
+    denied(&place.ask(&read()));
 }
 
 const ONE: &str = "[governance]\nhook_wait = \"0s\"\n\n[governance.budget.daily]\nlimit = 5.0\nwindow = \"day\"\n\n\

@@ -8,8 +8,8 @@ use crate::base::zone::Tz;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Set;
-use super::expression::Conjunct;
 use super::expression::evaluate::{Facts, Fault};
+use super::expression::{Conjunct, Reference};
 use super::rule::{Bound, By, Effect, Escalation, Limit, Rule, reaches, tidy_resource};
 use crate::base::human;
 use crate::govern::action::{Ask, Micros};
@@ -120,6 +120,29 @@ impl Set {
             }
         }
         outcome
+    }
+
+    /// The attributes that rules ask about for such an act, at whatever time and level of trust; one may
+    /// come twice.
+    pub fn asks<'a>(&'a self, ask: &Ask, project: &str, each: &mut dyn FnMut(&'a Reference)) {
+        let tidy = tidy_resource(ask);
+        for number in self.index.candidates(ask) {
+            let Some(rule) = self.rules.get(number as usize) else { continue };
+            let (trust, permit) = (rule.scope.trust_min, rule.effect == Some(Effect::Permit));
+            if !rule.scope.matches(ask, tidy.as_deref(), project, trust, permit) {
+                continue;
+            }
+            let sizes = rule.bounds.iter().filter_map(|bound| match &bound.limit {
+                Limit::Size(condition) => Some(condition),
+                Limit::Resources(_)
+                | Limit::Rate { .. }
+                | Limit::Concurrency { .. }
+                | Limit::Cost { .. } => None,
+            });
+            for condition in rule.conditions.iter().chain(sizes) {
+                condition.code.each_reference(each);
+            }
+        }
     }
 }
 

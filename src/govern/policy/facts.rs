@@ -6,6 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
+use super::expression::Reference;
+use super::schema::Place;
 use crate::govern::attribute::{Attribute, Attributes, Source, Value};
 
 /// Deepest object of a context that is looked into.
@@ -45,6 +47,45 @@ pub fn value(json: &Json) -> Option<Value> {
         Json::String(text) => Value::Text(text.clone()),
         Json::Array(values) => Value::List(values.iter().filter_map(value).collect()),
     })
+}
+
+/// The fact as JSON; not-a-number, which no rule answers about, becomes `null`.
+pub fn json(value: &Value) -> Json {
+    match value {
+        Value::Bool(value) => Json::Bool(*value),
+        Value::Int(value) => Json::from(*value),
+        Value::Float(value) => Json::from(*value),
+        Value::Text(text) => Json::String(text.clone()),
+        Value::List(values) => Json::Array(values.iter().map(json).collect()),
+    }
+}
+
+/// A fact as it is recorded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fact {
+    pub value: Json,
+    pub source: Source,
+}
+
+/// What a rule asked about an act, by full name; `None`: it was not known.
+pub type Answers = BTreeMap<String, Option<Fact>>;
+
+/// Whether what a rule gets to hear has to be on record to be known later: claims stand in the act's own
+/// context, and the act's other sides in its row.
+pub fn passes(reference: &Reference) -> bool {
+    reference.place == Place::Given && reference.from > Source::Agent
+}
+
+/// What was heard, for the record: what sources and this program said, and what nobody did.
+pub fn heard(reference: &Reference, attributes: &Attributes, into: &mut Answers) {
+    if reference.place != Place::Given || into.contains_key(&reference.name) {
+        return;
+    }
+    let known = attributes.get(&reference.name).filter(|it| it.source > Source::Agent);
+    if known.is_some() || passes(reference) {
+        let fact = known.map(|it| Fact { value: json(&it.value), source: it.source });
+        into.insert(reference.name.clone(), fact);
+    }
 }
 
 /// How far the clock may stand before the time a source spoke.

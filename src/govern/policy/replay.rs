@@ -1,4 +1,8 @@
 //! Recorded acts judged again under another set: which answers would change.
+//!
+//! An act whose record lacks a fact that either set asks for is not judged: it is named with what is missing.
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -7,9 +11,10 @@ use chrono::{DateTime, Utc};
 
 use super::case::effect_word;
 use super::evaluate::{RateView, Situation};
+use super::facts::Answers;
 use super::{Set, facts};
 use crate::govern::action::Ask;
-use crate::govern::attribute::{Attribute, Attributes, Source};
+use crate::govern::attribute::{Attribute, Attributes};
 use crate::govern::class::Class;
 use crate::govern::trust::Level;
 use crate::govern::verdict::{Effect, Said};
@@ -29,9 +34,10 @@ pub struct Recorded {
     /// What a compound amounts to; empty: the act is one.
     #[serde(default)]
     pub parts: Vec<Part>,
-    /// Facts from better sources than the act's own context, by name.
+    /// Facts from better sources than the act's own context, by name; `null` where one was asked for and
+    /// not known.
     #[serde(default)]
-    pub facts: std::collections::BTreeMap<String, Fact>,
+    pub facts: Answers,
 }
 
 /// One command of a script, one file of a patch.
@@ -40,13 +46,6 @@ pub struct Part {
     pub action_type: String,
     pub resource: String,
     pub class: Class,
-}
-
-/// A fact as it was recorded.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Fact {
-    pub value: serde_json::Value,
-    pub source: Source,
 }
 
 fn act() -> Class {
@@ -72,12 +71,33 @@ impl Recorded {
     fn attributes(&self) -> Attributes {
         let mut attributes = facts::claims(&self.ask.context);
         for (name, fact) in &self.facts {
-            if let Some(value) = facts::value(&fact.value) {
+            if let Some(fact) = fact
+                && let Some(value) = facts::value(&fact.value)
+            {
                 attributes.insert(name.clone(), Attribute { value, source: fact.source });
             }
         }
         attributes
     }
+}
+
+/// Acts judged by two sets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Replayed {
+    pub differences: Vec<Difference>,
+    pub untold: Vec<Untold>,
+}
+
+/// An act that was not judged again: a rule asks for facts that its record does not have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Untold {
+    pub id: Option<i64>,
+    pub at: DateTime<Utc>,
+    pub agent: String,
+    pub action_type: String,
+    pub resource: String,
+    /// By full name.
+    pub facts: Vec<String>,
 }
 
 /// What one set says of all parts of an act together.
@@ -86,21 +106,38 @@ struct Answer {
     said: Vec<Said>,
 }
 
+impl Recorded {
+    /// The act, or what it amounts to.
+    fn asks(&self) -> Vec<(Ask, Class)> {
+        if self.parts.is_empty() {
+            return vec![(self.ask.clone(), self.class)];
+        }
+        let part = |part: &Part| {
+            let (action_type, resource) = (part.action_type.clone(), part.resource.clone());
+            (Ask { action_type, resource, ..self.ask.clone() }, part.class)
+        };
+        self.parts.iter().map(part).collect()
+    }
+
+    /// What a set asks for and nobody wrote down. To take it for missing would be a guess.
+    fn untold(&self, set: &Set, into: &mut BTreeSet<String>) {
+        for (ask, _) in self.asks() {
+            set.asks(&ask, &self.project, &mut |reference| {
+                if facts::passes(reference) && !self.facts.contains_key(&reference.name) {
+                    into.insert(reference.name.clone());
+                }
+            });
+        }
+    }
+}
+
 /// The strictest voice of all parts; a permit only where every part has one.
 fn answer(record: &Recorded, set: &Set, used: &dyn RateView, zone: Tz) -> Answer {
     let attributes = record.attributes();
-    let whole = Part {
-        action_type: record.ask.action_type.clone(),
-        resource: record.ask.resource.clone(),
-        class: record.class,
-    };
-    let parts = if record.parts.is_empty() { std::slice::from_ref(&whole) } else { &record.parts };
     let (mut effects, mut said) = (Vec::new(), Vec::new());
-    for Part { action_type, resource, class } in parts {
-        let (action_type, resource) = (action_type.clone(), resource.clone());
-        let ask = Ask { action_type, resource, ..record.ask.clone() };
+    for (ask, class) in record.asks() {
         let situation = Situation {
-            class: *class,
+            class,
             trust: record.trust,
             project: &record.project,
             attributes: &attributes,
@@ -119,22 +156,36 @@ fn answer(record: &Recorded, set: &Set, used: &dyn RateView, zone: Tz) -> Answer
     Answer { word: spoken.map_or("nothing", effect_word), said }
 }
 
-/// The acts whose answers differ. `used` stands in for what was used at the time, which records do not keep.
+/// The acts whose answers differ, and those that cannot be told. `used` stands in for what was used at the time, which records do not keep.
 pub fn differences<'a>(
     recorded: impl IntoIterator<Item = &'a Recorded>,
     before: &Set,
     after: &Set,
     used: &dyn RateView,
     zone: Tz,
-) -> Vec<Difference> {
-    let mut found = Vec::new();
+) -> Replayed {
+    let mut found = Replayed::default();
     for record in recorded {
+        let mut untold = BTreeSet::new();
+        record.untold(before, &mut untold);
+        record.untold(after, &mut untold);
+        if !untold.is_empty() {
+            found.untold.push(Untold {
+                id: record.id,
+                at: record.at,
+                agent: record.ask.agent.clone(),
+                action_type: record.ask.action_type.clone(),
+                resource: record.ask.resource.clone(),
+                facts: untold.into_iter().collect(),
+            });
+            continue;
+        }
         let old = answer(record, before, used, zone);
         let new = answer(record, after, used, zone);
         if old.word == new.word {
             continue;
         }
-        found.push(Difference {
+        found.differences.push(Difference {
             id: record.id,
             at: record.at,
             agent: record.ask.agent.clone(),

@@ -14,10 +14,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::bounds::Governed;
 use super::claim::{Claim, claim};
 use super::settle::{Outcome, settle};
-use super::sources;
 use super::submit::{BudgetWindow, Decision, Known, Needs, Submission, submit};
 use super::voices::Rules;
 use super::{Governance, GovernanceError};
+use super::{fleet, sources};
 use crate::base::now::Now;
 use crate::govern::action::{Ask, Micros};
 use crate::govern::answer::{self, Answer, Held};
@@ -98,6 +98,8 @@ pub fn decide(
         ..decision.verdict.clone()
     };
     if decision.effect != Effect::RequireApproval {
+        // To close it orderly is for nothing: the process is about to end.
+        std::mem::forget(governance);
         return Ok(Some(answer::render(cli, asked.event, &verdict, Held::Not)));
     }
     let limit = Duration::from_millis(governed.hook_wait_ms);
@@ -216,7 +218,9 @@ impl Act<'_> {
             Ok((tx.trust(&ask.agent)?, if asks { sources::all(tx)? } else { Vec::new() }))
         })?;
         let told = told.iter().map(|(_, told)| told);
-        let attributes = self.attributes(told, now.wall);
+        let mut attributes = self.attributes(told, now.wall);
+        let (set, acts) = (&in_force.set, assessment.acts());
+        fleet::add(&governed.state, set, &governed.project, ask, acts, now, &mut attributes);
         let rules = Rules {
             set: &in_force.set,
             project: &governed.project,

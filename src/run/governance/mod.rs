@@ -11,6 +11,7 @@ pub mod cost;
 pub mod decide;
 pub mod door;
 mod fall;
+pub mod fleet;
 pub mod kill;
 pub mod operator;
 pub mod recorded;

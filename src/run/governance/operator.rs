@@ -56,8 +56,10 @@ pub fn folder() -> Result<PathBuf, OperatorError> {
 impl Operator {
     /// Makes the folder (mode 0700) if need be.
     pub fn open(folder: PathBuf) -> Result<Self, OperatorError> {
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
-        made.map_err(|cause| OperatorError::Folder { path: folder.clone(), cause })?;
+        if !folder.is_dir() {
+            let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+            made.map_err(|cause| OperatorError::Folder { path: folder.clone(), cause })?;
+        }
         Ok(Self { folder })
     }
 

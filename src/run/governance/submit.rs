@@ -20,6 +20,7 @@ use crate::govern::approval::{self, Decision as Signed, State, Step};
 use crate::govern::audit::{Draft, Kind};
 use crate::govern::class::Class;
 use crate::govern::judge;
+use crate::govern::policy::facts::Answers;
 use crate::govern::session::Caps;
 use crate::govern::verdict::{Effect, Said, Verdict};
 use crate::sys::db::rows::{
@@ -56,6 +57,8 @@ pub struct Needs {
     pub hold: TimeDelta,
     /// How long an outcome may take before the estimate counts as spent.
     pub reserve: TimeDelta,
+    /// What the rules that may speak were told, for the record.
+    pub heard: Answers,
 }
 
 impl Default for Needs {
@@ -68,6 +71,7 @@ impl Default for Needs {
             session: Caps::default(),
             hold: TimeDelta::minutes(30),
             reserve: TimeDelta::hours(24),
+            heard: Answers::new(),
         }
     }
 }
@@ -97,7 +101,6 @@ pub struct Known {
     pub session: Option<SessionTotals>,
     /// Of the agent first, then of those it acts for.
     pub trust: Vec<(String, Option<TrustRow>)>,
-    pub conduct: Vec<Conduct>,
     /// In the order of [`Needs::budgets`].
     pub budgets: Vec<Budget>,
     /// In the order of [`Needs::rates`].
@@ -154,18 +157,22 @@ pub fn submit_in(
     let Submission { ask, .. } = submission;
     let digest = approval::digest(ask);
     let body = body_digest(ask, &digest);
+    let seen = tx.glance(ask.correlation_id.as_deref(), now.wall)?;
     // An approval that is over counts for nothing here, swept or not.
-    if tx.sweeps() {
+    if tx.sweeps() && (seen.open || seen.lapsed) {
         sweep(tx, now)?;
     }
-    let kills = tx.kills()?;
+    let kills = if seen.kills { tx.kills()? } else { Vec::new() };
     let killed = kills.iter().any(|kill| kill.covers(&ask.agent));
     if let (Some(id), false) = (&ask.correlation_id, killed)
+        && seen.replay
         && let Some(replay) = tx.replay(id)?
     {
         return replayed(tx, id, &replay, &body, ask, now);
     }
-    give_way(tx, submission, &digest, now)?;
+    if seen.open {
+        give_way(tx, submission, &digest, now)?;
+    }
     let known = know(tx, submission, kills, now)?;
     let verdict = judge::hearing(judge_known(&known), capped(&known, submission));
     decide(tx, submission, verdict, killed, &digest, &body, now).map(Ok)
@@ -251,8 +258,7 @@ fn know(
     }
     let open = needs.open.iter().map(|key| tx.budget(key, OPEN_WINDOW).map(|it| it.reserved.0));
     let open = open.collect::<Result<_, _>>()?;
-    let conduct = tx.conduct(&ask.agent)?;
-    Ok(Known { now, kills, lineage, session, trust, conduct, budgets, rates, open })
+    Ok(Known { now, kills, lineage, session, trust, budgets, rates, open })
 }
 
 /// What is in force in the end, and why.
@@ -324,7 +330,7 @@ fn decide(
         promise(tx, needs, action_id, now)?;
     }
     let trace = serde_json::to_value(&verdict.trace).unwrap_or(Value::Null);
-    let draft =
+    let mut draft =
         Draft::new(Kind::Decided, &ask.agent, format!("{} {}", ask.action_type, ask.resource))
             .about(action_id)
             .with("effect", effect_word(found.effect))
@@ -335,6 +341,9 @@ fn decide(
             .with("digest", digest)
             .with("approval", approval_id)
             .with("trace", trace);
+    if !needs.heard.is_empty() {
+        draft = draft.with("facts", serde_json::to_value(&needs.heard).unwrap_or(Value::Null));
+    }
     db::append(tx, &draft, now)?;
     if let Some(used) = found.used {
         use_up(tx, used, action_id, &ask.agent, now)?;

@@ -17,7 +17,7 @@ use crate::govern::attribute::Attributes;
 use crate::govern::class::Class;
 use crate::govern::judge::{Policies, Voices};
 use crate::govern::policy::rule::By;
-use crate::govern::policy::{Need, NeedKind, RateView, Set, Situation};
+use crate::govern::policy::{Need, NeedKind, RateView, Set, Situation, facts};
 use crate::govern::trust::Level;
 
 /// A set of rules and all they may ask about, beside what was used.
@@ -85,6 +85,9 @@ impl Rules<'_> {
     pub(in crate::run) fn foresee(&self, ask: &Ask, acts: &[Act], trust: Level, needs: &mut Needs) {
         for act in acts {
             let part = part(ask, act);
+            self.set.asks(&part, self.project, &mut |reference| {
+                facts::heard(reference, self.attributes, &mut needs.heard);
+            });
             let outcome = self.set.evaluate(&part, &self.situation(act.class, trust, &Nothing));
             for need in &outcome.needs {
                 let key = key(need);
@@ -161,7 +164,7 @@ impl Policies for Heard<'_> {
     }
 }
 
-fn part(ask: &Ask, act: &Act) -> Ask {
+pub(super) fn part(ask: &Ask, act: &Act) -> Ask {
     let (action_type, resource) = (act.action_type.clone(), act.resource.clone());
     Ask { action_type, resource, ..ask.clone() }
 }

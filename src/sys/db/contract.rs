@@ -9,7 +9,7 @@ use super::rows::{
     Reservation, SessionTotals, Status, TrustRow,
 };
 use super::sqlite::SqliteStore;
-use super::{DbError, Store, Tx, append, read, reserve, settle, write};
+use super::{DbError, Glance, Store, Tx, append, read, reserve, settle, write};
 use crate::base::now::{Mono, Now};
 use crate::govern::action::{Ask, Micros};
 use crate::govern::approval::State;
@@ -352,6 +352,65 @@ fn a_kill_switch_stays_until_it_is_lifted() {
         })
         .unwrap();
     });
+}
+
+#[test]
+fn a_glance_misses_nothing_that_is_there() {
+    on_each(|store| {
+        let mut look = |work: fn(&mut dyn Tx) -> Result<(), DbError>| {
+            write(store, "local", now(), |tx| {
+                work(tx)?;
+                let seen = tx.glance(Some("c"), minutes(5))?;
+                Ok([seen.kills, seen.replay, seen.open, seen.lapsed])
+            })
+            .unwrap()
+        };
+        look(|tx| {
+            let (target, by, why) = ("a".into(), "operator:x".into(), "w".into());
+            tx.kill_put(&KillSwitch { target, by, why, at: now().wall })
+        });
+        look(|tx| tx.replay_insert("c", &Replay { body_digest: "b".into(), action_id: 1 }));
+        look(|tx| {
+            tx.approval_insert(&NewApproval {
+                action_id: 4,
+                agent: "a".into(),
+                digest: "d".into(),
+                summary: "s".into(),
+                reason: "r".into(),
+                created: now().wall,
+                expires: minutes(30),
+            })
+            .map(drop)
+        });
+        let seen = look(|tx| {
+            tx.reservation_insert(&Reservation {
+                action_id: 7,
+                key: "k".into(),
+                window: now().wall,
+                amount: Micros(1),
+                lapses: minutes(4),
+            })
+        });
+        assert_eq!(seen, [true; 4]);
+    });
+}
+
+#[test]
+fn a_glance_at_one_file_sees_what_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(&dir.path().join("ao.db"), None, now().wall).unwrap();
+    write(&mut store, "other", now(), |tx| {
+        tx.replay_insert("c", &Replay { body_digest: "b".into(), action_id: 1 })
+    })
+    .unwrap();
+    let seen = read(&mut store, "local", |tx| tx.glance(Some("c"), minutes(5))).unwrap();
+    assert_eq!(seen, Glance { kills: false, replay: false, open: false, lapsed: false });
+    read(&mut store, "other", |tx| {
+        assert!(tx.glance(Some("c"), minutes(5))?.replay);
+        assert!(!tx.glance(None, minutes(5))?.replay);
+        Ok(())
+    })
+    .unwrap();
 }
 
 #[test]

@@ -56,11 +56,13 @@ pub struct Heads {
 impl Heads {
     /// `folder` is made if need be, for the user alone. `database`: an absolute path.
     pub fn new(folder: &Path, database: &Path, key: SigningKey) -> Result<Self, HeadError> {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|cause| HeadError::Io { path: folder.to_owned(), cause })?;
+        if !folder.is_dir() {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+                .map_err(|cause| HeadError::Io { path: folder.to_owned(), cause })?;
+        }
         let digest = blake3::hash(database.as_os_str().as_encoded_bytes());
         let place = hex(&digest.as_bytes()[..8]);
         let (folder, boot) = (folder.to_owned(), process::boot_id());
@@ -115,7 +117,7 @@ impl Heads {
         {
             return Ok(head.clone());
         }
-        let head = Head::read(&text, &self.key.verifying_key())
+        let head = Head::read_own(&text, &self.key)
             .map_err(|why| HeadError::Unreadable { path: path.to_owned(), why })?;
         self.proven.borrow_mut().insert(org.to_owned(), (text, head.clone()));
         Ok(head)

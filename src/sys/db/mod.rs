@@ -49,6 +49,16 @@ pub trait Tx {
         true
     }
 
+    /// What there is at all of that which most acts need not look up; a store that cannot tell by one look
+    /// says that there may be all of it.
+    fn glance(
+        &mut self,
+        _correlation_id: Option<&str>,
+        _at: DateTime<Utc>,
+    ) -> Result<Glance, DbError> {
+        Ok(Glance { kills: true, replay: true, open: true, lapsed: true })
+    }
+
     fn audit_tail(&mut self) -> Result<Tail, DbError>;
     /// Behind the tail; call [`append`], which chains.
     fn audit_push(&mut self, record: &Record) -> Result<(), DbError>;
@@ -121,6 +131,19 @@ pub trait Tx {
     fn kill_put(&mut self, kill: &KillSwitch) -> Result<(), DbError>;
     /// Whether one was in force.
     fn kill_lift(&mut self, target: &str) -> Result<bool, DbError>;
+}
+
+/// Whether there may be rows of each kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Glance {
+    /// A kill switch in force.
+    pub kills: bool,
+    /// An earlier submission under the same correlation id.
+    pub replay: bool,
+    /// An approval that may still be used or decided.
+    pub open: bool,
+    /// A reservation that lapsed.
+    pub lapsed: bool,
 }
 
 /// Work on the rows of one organisation.

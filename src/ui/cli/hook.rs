@@ -71,19 +71,33 @@ fn hook_call(cli: Cli) -> Answer {
 fn answer_governed(cli: Cli, bounds: &Path) -> u8 {
     let judged = std::panic::catch_unwind(|| {
         let (bytes, truncated) = hook::input();
-        hook::governed(cli, Payload { bytes: &bytes, truncated }, bounds)
+        hook::governed(cli, Payload { bytes: &bytes, truncated }, bounds, leave_late)
     });
     match judged {
-        Ok(answer) if print::answer_whole(&answer.stdout, &answer.stderr) => answer.code,
-        Ok(_) => {
-            print::answer(&[], b"ao: denied: the answer could not be written\n");
-            exit::USAGE
-        }
+        Ok(Some(answer)) => written(&answer),
+        // The refusal is being printed by the thread that watches the time, which then ends us.
+        Ok(None) => loop {
+            std::thread::park();
+        },
         Err(_) => {
             print::answer(&[], b"ao: denied: the decision broke down\n");
             exit::USAGE
         }
     }
+}
+
+/// Answers while the decision still goes on elsewhere.
+fn leave_late(answer: &Answer) {
+    std::process::exit(i32::from(written(answer)));
+}
+
+/// The exit code, with the answer printed.
+fn written(answer: &Answer) -> u8 {
+    if print::answer_whole(&answer.stdout, &answer.stderr) {
+        return answer.code;
+    }
+    print::answer(&[], b"ao: denied: the answer could not be written\n");
+    exit::USAGE
 }
 
 fn status_line_call() -> Answer {

@@ -3,6 +3,7 @@
 //! Works on the files themselves, past the cache, so that what is shown is what is written. What
 //! trust and budgets add to a verdict is not here.
 
+use std::collections::BTreeMap;
 use std::io::BufRead as _;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ use super::audit::{Since, open, since};
 use super::{Globals, load_config};
 use crate::base::human;
 use crate::govern::action::{Ask, Micros};
-use crate::govern::attribute::{Attribute, Source};
+use crate::govern::attribute::{Attribute, Attributes, Source};
 use crate::govern::class::Class;
 use crate::govern::classes::Table;
 use crate::govern::policy::evaluate::Situation;
@@ -24,7 +25,7 @@ use crate::govern::policy::{Known, Set, Usage, facts};
 use crate::govern::trust::Level;
 use crate::run::accepted;
 use crate::run::governance::bounds::{self, project_name};
-use crate::run::governance::{recorded, sources};
+use crate::run::governance::{fleet, recorded, sources};
 use crate::run::policies::{self, Checked, PoliciesError};
 use crate::run::store::Store;
 use crate::sys::{clock, db};
@@ -213,6 +214,7 @@ fn explain_act(
     if asked.at.is_none() {
         // Of another moment nothing is known.
         facts::verified(told(globals)?.iter().map(|(_, told)| told), now, &mut attributes);
+        attributes.extend(fleet_facts(globals, &asked.agent));
     }
     for (name, json) in pairs(&asked.verified)? {
         if let Some(value) = facts::value(&json) {
@@ -263,6 +265,12 @@ fn explain_act(
     Ok(exit::DONE)
 }
 
+/// What the watchdog knows of the fleet, if one is at work.
+fn fleet_facts(globals: &Globals, agent: &str) -> Attributes {
+    load_config(globals)
+        .map_or_else(|_| Attributes::new(), |config| fleet::known(&config, agent, clock::now()))
+}
+
 /// What the sources of this project said last; nothing where it has none.
 fn told(globals: &Globals) -> Result<Vec<(String, Told)>, Failure> {
     let Ok(config) = load_config(globals) else { return Ok(Vec::new()) };
@@ -293,8 +301,15 @@ fn show_facts(globals: &Globals) -> Result<u8, Failure> {
             })
         };
         let rows: Vec<Value> = told.iter().map(row).collect();
-        print::out(&json!({ "version": 1, "sources": rows }).to_string());
+        let fleet: Map<String, Value> = fleet_facts(globals, "")
+            .iter()
+            .map(|(name, fact)| (name.clone(), facts::json(&fact.value)))
+            .collect();
+        print::out(&json!({ "version": 1, "sources": rows, "fleet": fleet }).to_string());
         return Ok(exit::DONE);
+    }
+    for (name, fact) in fleet_facts(globals, "") {
+        print::out(&format!("{name} = {}", facts::json(&fact.value)));
     }
     if told.is_empty() {
         print::err("no source is set: `[governance.source.<name>]` in agents.toml");
@@ -368,12 +383,12 @@ fn replay_acts(
     if globals.json {
         let document = json!({
             "version": 1, "before": before.digest, "after": after.digest,
-            "acts": recorded.len(), "differences": found,
+            "acts": recorded.len(), "differences": found.differences, "untold": found.untold,
         });
         print::out(&document.to_string());
         return Ok(exit::DONE);
     }
-    for change in &found {
+    for change in &found.differences {
         print::out(&format!(
             "{} {} {} `{}`: {} → {}",
             change.at.format("%Y-%m-%d %H:%M:%S"),
@@ -387,8 +402,27 @@ fn replay_acts(
             print::out(&format!("    {}: {}", said.rule, said.why));
         }
     }
-    print::out(&format!("{} of {} answers change", found.len(), recorded.len()));
+    let judged = recorded.len() - found.untold.len();
+    print::out(&format!("{} of {judged} answers change", found.differences.len()));
+    if !found.untold.is_empty() {
+        print::out(&untold(&found.untold));
+    }
     Ok(exit::DONE)
+}
+
+/// How many acts cannot be judged again, by what is not on record of them.
+fn untold(acts: &[replay::Untold]) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in acts.iter().flat_map(|act| &act.facts) {
+        *counts.entry(name).or_default() += 1;
+    }
+    let counts: Vec<String> =
+        counts.iter().map(|(name, count)| format!("{name} ({count})")).collect();
+    format!(
+        "{} not judged again, as it is not on record what was known then: {}",
+        acts.len(),
+        counts.join(", ")
+    )
 }
 
 fn recorded_in(from: &Path) -> Result<Vec<Recorded>, Failure> {

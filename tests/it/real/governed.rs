@@ -60,19 +60,20 @@ fn claude_as_an_observer_reads_its_write_is_denied_and_its_folder_cannot_switch_
     rig.fleet.well(&["audit", "verify"]);
 }
 
-#[test]
-fn claude_waits_for_leave_runs_what_was_approved_and_asks_again_for_a_changed_command() {
+/// Held, approved by a person, run; what was changed needs leave of its own.
+#[track_caller]
+fn leave(cli: &'static str, tool: &str) {
     let wish = Wish {
         prompt: "make it",
         agent: "governed = true\ntrust = \"L1\"",
         blocks: "[governance]\nhook_wait = \"5m\"\n",
         ..Wish::default()
     };
-    let Some(rig) = Rig::new("claude", wish) else { return };
+    let Some(rig) = Rig::new(cli, wish) else { return };
     let run = |command: &str| json!({ "command": command, "description": "makes it" });
     rig.stub.play(rules(&[
-        ("make it", "Bash", run("touch made")),
-        ("change it", "Bash", run("touch made changed")),
+        ("make it", tool, run("touch made")),
+        ("change it", tool, run("touch made changed")),
     ]));
     rig.up();
     let first = rig.until("an act waits", || pending(&rig).pop());
@@ -91,6 +92,16 @@ fn claude_waits_for_leave_runs_what_was_approved_and_asks_again_for_a_changed_co
     told(&rig, "not that one");
     assert!(!rig.fleet.path("work/changed").exists());
     rig.fleet.well(&["audit", "verify"]);
+}
+
+#[test]
+fn claude_waits_for_leave_runs_what_was_approved_and_asks_again_for_a_changed_command() {
+    leave("claude", "Bash");
+}
+
+#[test]
+fn opencode_waits_for_leave_runs_what_was_approved_and_asks_again_for_a_changed_command() {
+    leave("opencode", "bash");
 }
 
 #[test]

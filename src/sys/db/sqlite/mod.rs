@@ -4,6 +4,9 @@
 //! locked tries again each millisecond, because `SQLite`'s own growing pauses cost ten times as much
 //! at the 99th percentile. The last process to leave does not fold the log back in: each hook would
 //! pay for that.
+//!
+//! Whether the log's own name is on the disk is seen to here, once, before anything is written to it: the
+//! library is built not to flush the folder, as it would in every process (`.cargo/config.toml`).
 
 mod rows;
 mod schema;
@@ -71,23 +74,42 @@ impl SqliteStore {
             .mode(0o600)
             .open(path)
             .map_err(|cause| open(Box::new(cause)))?;
+        let new_log = std::fs::metadata(log_of(path)).map_or(true, |facts| facts.len() == 0);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection =
             Connection::open_with_flags(path, flags).map_err(|cause| open(Box::new(cause)))?;
         let file = identity(path).map_err(|cause| open(Box::new(cause)))?;
         set_up(&mut connection).map_err(|cause| open(Box::new(cause)))?;
-        let found = schema::version(&connection).map_err(|cause| open(Box::new(cause)))?;
+        if new_log {
+            // Nobody has written to it yet, and whoever finds something in it comes after one who did this.
+            flush_folder(path).map_err(|cause| open(Box::new(cause)))?;
+        }
+        let id = match schema::current(&connection) {
+            Some(id) => id,
+            None => Self::brought_up(&mut connection, path, now)?,
+        };
+        Ok(Self { path: path.to_owned(), connection, heads, id, file, group: None, groups: false })
+    }
+
+    /// Makes today's tables of an older database's, or of none; answers its name.
+    fn brought_up(
+        connection: &mut Connection,
+        path: &Path,
+        now: DateTime<Utc>,
+    ) -> Result<String, DbError> {
+        let open = |cause: rusqlite::Error| DbError::Open {
+            path: path.to_owned(),
+            cause: Box::new(cause),
+        };
+        let found = schema::version(connection).map_err(open)?;
         let known = schema::VERSION;
         if found > known {
             return Err(DbError::Newer { path: path.to_owned(), found, known });
         }
         if found < known {
-            migrate(&mut connection, now).map_err(|cause| open(Box::new(cause)))?;
+            migrate(connection, now).map_err(open)?;
         }
-        let id = connection
-            .query_row("SELECT id FROM store", [], |row| row.get(0))
-            .map_err(|cause| open(Box::new(cause)))?;
-        Ok(Self { path: path.to_owned(), connection, heads, id, file, group: None, groups: false })
+        connection.query_row("SELECT id FROM store", [], |row| row.get(0)).map_err(open)
     }
 
     /// Lets the file grow to so many pages and no further.
@@ -327,6 +349,18 @@ fn migrate(connection: &mut Connection, now: DateTime<Utc>) -> rusqlite::Result<
 fn wait_for_lock(tries: i32) -> bool {
     std::thread::sleep(BUSY_PAUSE);
     tries < BUSY_TRIES_MAX
+}
+
+/// The write-ahead log of a database.
+fn log_of(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
+}
+
+fn flush_folder(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    std::fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn identity(path: &Path) -> std::io::Result<(u64, u64)> {

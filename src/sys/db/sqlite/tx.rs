@@ -19,7 +19,7 @@ use crate::sys::db::rows::{
     Action, ActionQuery, Approval, AuditQuery, Budget, Conduct, KillSwitch, NewAction, NewApproval,
     Replay, Reservation, SessionTotals, TrustRow,
 };
-use crate::sys::db::{DbError, Tx};
+use crate::sys::db::{DbError, Glance, Tx};
 
 pub(super) struct SqliteTx<'a> {
     connection: &'a Connection,
@@ -120,6 +120,24 @@ impl Tx for SqliteTx<'_> {
 
     fn sweeps(&mut self) -> bool {
         !std::mem::replace(&mut self.swept, true)
+    }
+
+    fn glance(
+        &mut self,
+        correlation_id: Option<&str>,
+        at: DateTime<Utc>,
+    ) -> Result<Glance, DbError> {
+        // One statement: planning each by itself costs a hook more than running it.
+        let text = "SELECT EXISTS (SELECT 1 FROM kills WHERE org = ?1), \
+                    EXISTS (SELECT 1 FROM replays WHERE org = ?1 AND correlation_id = ?2), \
+                    EXISTS (SELECT 1 FROM approvals INDEXED BY approvals_open \
+                            WHERE org = ?1 AND state IN ('pending', 'approved')), \
+                    EXISTS (SELECT 1 FROM reservations WHERE org = ?1 AND lapses_us <= ?3)";
+        let found = self.one("look around", text, &[&correlation_id, &us(at)], |row| {
+            let (kills, replay) = (row.get(0)?, row.get(1)?);
+            Ok(Glance { kills, replay, open: row.get(2)?, lapsed: row.get(3)? })
+        })?;
+        found.ok_or_else(|| DbError::Damaged { what: "no answer".to_owned() })
     }
 
     fn audit_tail(&mut self) -> Result<Tail, DbError> {
