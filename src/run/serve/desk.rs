@@ -4,13 +4,12 @@
 //! through one lane, so that they never wait for each other's locks; reads have their own, and so
 //! have calls that end processes. The lane of writes takes all that waits, of whichever
 //! organisation, works it off in one transaction and answers nobody before that is on the disk: one
-//! flush of the disk serves many. Surprise: `SQLite`'s lock is no queue, so a lane that never rests
+//! flush of the disk serves many, and the next group is worked on while it goes on. Surprise: `SQLite`'s lock is no queue, so a lane that never rests
 //! would keep out every other process; it leaves the lock alone for a moment now and then. Every access to rows goes through [`read`] and [`write`], which
 //! take the organisation from the caller's key and from nowhere else.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,7 +17,9 @@ use ed25519_dalek::VerifyingKey;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
+use super::flush::{self, Answers, Flusher, Flushes, Post, Sealed};
 use super::key::{self, Key, Org, Scope};
+use super::line::{Next, Receiver, Sender, line};
 use super::person::{Issuers, Person};
 use super::refusal::Refusal;
 use crate::base::now::{Mono, Now};
@@ -44,6 +45,8 @@ const GROUP_WITHIN: Duration = Duration::from_millis(5);
 const HELD_MAX: Duration = Duration::from_millis(25);
 /// Longer than others wait between two tries.
 const LOCK_LEFT_ALONE: Duration = Duration::from_micros(1_300);
+/// After so long without a request there is time to put things in order.
+const REST_AFTER: Duration = Duration::from_millis(20);
 
 /// Who calls, by its key or a person's token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -290,21 +293,32 @@ pub struct Crowded;
 /// One thread each.
 #[derive(Debug, Clone)]
 pub struct Lanes {
-    queues: [SyncSender<Job>; 4],
+    queues: [Sender<Job>; 4],
 }
 
 impl Lanes {
     /// Threads end when the last clone of the queues is gone and all that waited is done.
-    pub fn start<Open>(open: &Arc<Open>) -> Result<(Self, Vec<JoinHandle<()>>), GovernanceError>
+    pub fn start<Open>(
+        open: &Arc<Open>,
+        post: &Post,
+    ) -> Result<(Self, Vec<JoinHandle<()>>), GovernanceError>
     where
         Open: Fn() -> Result<Desk, GovernanceError> + Send + Sync + 'static,
     {
-        let mut threads = Vec::new();
-        let mut lane = |name: &str, grouped: bool| -> Result<SyncSender<Job>, GovernanceError> {
+        let (mut threads, flushes) = (Vec::new(), Arc::new(Flushes::default()));
+        let mut lane = |name: &str, grouped: bool| -> Result<Sender<Job>, GovernanceError> {
             let desk = open()?;
-            let (queue, jobs) = sync_channel(WAITING_MAX);
+            let (queue, jobs) = line(WAITING_MAX);
+            let manner = if grouped {
+                let flusher = Flusher::start(&flushes, jobs.nudge(), post);
+                let (flusher, thread) = flusher.map_err(GovernanceError::Thread)?;
+                threads.push(thread);
+                Manner::Grouped(flusher)
+            } else {
+                Manner::Single(Arc::clone(&flushes))
+            };
             let open = Arc::clone(open);
-            let serve = move || work(desk, &jobs, &*open, grouped);
+            let serve = move || work(desk, &jobs, &*open, &manner);
             let thread = std::thread::Builder::new().name(name.to_owned()).spawn(serve);
             threads.push(thread.map_err(GovernanceError::Thread)?);
             Ok(queue)
@@ -325,36 +339,53 @@ impl Lanes {
             Lane::Slow => &self.queues[2],
             Lane::Out => &self.queues[3],
         };
-        queue.try_send(job).map_err(|error| match error {
-            TrySendError::Full(_) | TrySendError::Disconnected(_) => Crowded,
-        })
+        queue.send(job).map_err(|_| Crowded)
     }
+}
+
+/// How a lane works.
+enum Manner {
+    /// Each request by itself.
+    Single(Arc<Flushes>),
+    /// All that waits as one commit.
+    Grouped(Flusher),
 }
 
 fn work(
     mut desk: Desk,
     jobs: &Receiver<Job>,
     open: &dyn Fn() -> Result<Desk, GovernanceError>,
-    grouped: bool,
+    manner: &Manner,
 ) {
     let mut held_since: Option<Mono> = None;
+    let mut in_order = true;
     loop {
-        let first = if let Ok(job) = jobs.try_recv() {
+        let first = if let Some(job) = jobs.take() {
             job
         } else {
             held_since = None;
-            let Ok(job) = jobs.recv() else { return };
-            job
-        };
-        let whole = if grouped {
-            let now = clock::now().mono;
-            if now.since(*held_since.get_or_insert(now)) > HELD_MAX {
-                std::thread::sleep(LOCK_LEFT_ALONE);
-                held_since = None;
+            match jobs.wait((!in_order).then_some(REST_AFTER)) {
+                Next::Item(job) => job,
+                Next::Nudged => continue,
+                Next::Idle => {
+                    rest(&mut desk);
+                    in_order = true;
+                    continue;
+                }
+                Next::Ended => return rest(&mut desk),
             }
-            group(&mut desk, first, jobs)
-        } else {
-            one(&mut desk, first)
+        };
+        let whole = match manner {
+            Manner::Single(flushes) => one(&mut desk, first, flushes),
+            Manner::Grouped(flusher) => {
+                let now = clock::now().mono;
+                if now.since(*held_since.get_or_insert(now)) > HELD_MAX {
+                    std::thread::sleep(LOCK_LEFT_ALONE);
+                    held_since = None;
+                }
+                in_order = false;
+                group(&mut desk, first, jobs, flusher)
+            }
         };
         if whole {
             continue;
@@ -371,10 +402,19 @@ fn work(
     }
 }
 
+/// Puts the store in order, for which there was no time.
+fn rest(desk: &mut Desk) {
+    if let Err(error) = desk.governance.store().rest() {
+        let error = crate::base::chain::text(&error);
+        tracing::warn!(error, "the store was left for the next to put in order");
+    }
+}
+
 /// Serves a request by itself; whether no bug ended it.
-fn one(desk: &mut Desk, job: Job) -> bool {
+fn one(desk: &mut Desk, job: Job, flushes: &Flushes) -> bool {
     desk.turn();
     let Some(answer) = served(desk, job.work) else { return false };
+    let answer = flushes.settle().and(answer);
     // Nobody may wait any more; what was done is done.
     drop(job.answer.send(answer));
     true
@@ -386,9 +426,10 @@ fn served(desk: &mut Desk, work: Box<dyn FnOnce(&mut Desk) -> Answer + Send>) ->
     answer.inspect_err(|_| tracing::error!("a request ended in a bug")).ok()
 }
 
-/// Serves all that waits as one commit, and answers when that is on the disk.
-fn group(desk: &mut Desk, first: Job, jobs: &Receiver<Job>) -> bool {
-    let mut answers: Vec<(oneshot::Sender<Answer>, Answer)> = Vec::new();
+/// Serves all that waits as one commit, and all that comes while the one before is flushed; the
+/// flusher answers.
+fn group(desk: &mut Desk, first: Job, jobs: &Receiver<Job>, flusher: &Flusher) -> bool {
+    let mut answers = Answers::with_capacity(64);
     let (mut whole, mut next) = (true, Some(first));
     desk.turn();
     let gathered = desk.governance.store().gather().map_err(Refusal::from);
@@ -404,16 +445,30 @@ fn group(desk: &mut Desk, first: Job, jobs: &Receiver<Job>) -> bool {
                 Err(refusal) => drop(job.answer.send(Err(refusal.clone()))),
             }
         }
-        let room = answers.len() < GROUP_MAX && clock::now().mono.since(begun) < GROUP_WITHIN;
-        next = if whole && room { jobs.try_recv().ok() } else { None };
+        let timely = || clock::now().mono.since(begun) < GROUP_WITHIN;
+        if whole && answers.len() < GROUP_MAX && timely() {
+            next = jobs.take().or_else(|| meanwhile(jobs, flusher));
+        }
     }
-    let sealed = desk.governance.store().seal().map_err(Refusal::from);
-    for (waiting, answer) in answers {
-        let answer = match &sealed {
-            Ok(()) => answer,
-            Err(refusal) => Err(refusal.clone()),
-        };
-        drop(waiting.send(answer));
+    flusher.flushes.begin();
+    match desk.governance.store().seal_begin().map_err(Refusal::from) {
+        Ok(flush) => flusher.hand_over(Sealed { flush, answers }),
+        Err(refusal) => {
+            flusher.flushes.end(None);
+            drop(flusher.post.send(flush::refused(answers, &refusal)));
+        }
     }
     whole
+}
+
+/// The next request that comes while a flush is under way.
+fn meanwhile(jobs: &Receiver<Job>, flusher: &Flusher) -> Option<Job> {
+    while flusher.flushes.is_busy() {
+        match jobs.wait(Some(GROUP_WITHIN)) {
+            Next::Item(job) => return Some(job),
+            Next::Nudged => {}
+            Next::Idle | Next::Ended => return None,
+        }
+    }
+    jobs.take()
 }
