@@ -12,6 +12,7 @@
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
 
 #[path = "../tests/it/support/postgres.rs"]
+#[expect(dead_code, reason = "tests need more of it")]
 mod postgres;
 
 use std::path::Path;

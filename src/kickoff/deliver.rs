@@ -356,7 +356,7 @@ impl Delivery {
         }
         self.refused = 0;
         self.phase = Phase::Submitted { at: now, gone_since: None, hash };
-        DeliveryAct::Wait(now.plus(STEADY))
+        DeliveryAct::Wait(now.plus(LOOK_LEAST))
     }
 
     fn submitted(

@@ -27,12 +27,26 @@ pub enum Outcome {
     Unknown { why: String },
 }
 
+/// A pane as a look told it, and when.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub pane: PaneFacts,
+    pub at: Mono,
+}
+
+impl Seen {
+    /// Whether no new look is due yet.
+    pub fn is_fresh(&self, now: Mono) -> bool {
+        now.since(self.at) < FACTS_EVERY
+    }
+}
+
 /// What a delivery needs of the world.
 pub struct Deliverer<'a> {
     pub tmux: &'a mut dyn Tmux,
     pub pane: &'a PaneId,
-    /// The same pane as a look of just now told it; `None`: it is looked at first.
-    pub seen: Option<&'a PaneFacts>,
+    /// The same pane as a look told it; `None`: it is looked at first.
+    pub seen: Option<&'a Seen>,
     pub reader: &'a mut dyn FnMut(&Capture) -> Reading,
     /// Told before anything is typed, so that a crash leaves a record of it.
     pub before_typing: &'a mut dyn FnMut(&DeliveryAct),
@@ -63,8 +77,8 @@ impl Deliverer<'_> {
     /// Blocks until the delivery is over: at most its plan's patience before and after the paste.
     pub fn run(&mut self, delivery: &mut Delivery) -> Outcome {
         let mut facts = Facts::default();
-        if let Some(pane) = self.seen {
-            facts.take(Some(pane), (self.now)().mono);
+        if let Some(seen) = self.seen {
+            facts.take(Some(&seen.pane), seen.at);
         }
         let mut acted = None;
         loop {

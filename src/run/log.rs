@@ -30,3 +30,16 @@ pub fn to_file(path: &Path) {
         tracing::error!(%panic, %backtrace, "panic");
     }));
 }
+
+/// The same on standard error, for what runs under a supervisor that keeps it.
+pub fn to_standard_error() {
+    let filter = EnvFilter::try_from_env("AO_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        // Nobody may read it any more: that must not end in a panic.
+        .log_internal_errors(false)
+        .with_writer(std::io::stderr);
+    // One that is there already has a place for what is said.
+    drop(subscriber.try_init());
+}

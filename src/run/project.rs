@@ -74,7 +74,8 @@ impl Project {
 
     /// tmux by plain commands, or in control mode through a session of ours.
     pub fn tmux(&self, control: Option<&SessionName>) -> Box<dyn Tmux> {
-        let known = self.store.server(clock::now()).value.and_then(|record| record.server);
+        // Only a look: whoever opened the project has set a damaged record aside, and tells of it.
+        let known = self.store.server_peek().and_then(|record| record.server);
         let known = known
             .map(|server| tmux::ServerId { pid: server.pid, started: server.started })
             .filter(|_| self.store.state().exists());

@@ -59,10 +59,21 @@ pub fn ask(
     request: Request,
     overrides: Overrides,
 ) -> Result<BTreeMap<UnitName, Outcome>, RequestError> {
+    ask_heard(project, request, overrides, &mut || {})
+}
+
+/// The same. Calls `heard` as soon as what was begun before the request is over and whatever comes
+/// after it is decided in the knowledge of it.
+pub fn ask_heard(
+    project: &Project,
+    request: Request,
+    overrides: Overrides,
+    heard: &mut dyn FnMut(),
+) -> Result<BTreeMap<UnitName, Outcome>, RequestError> {
     let environment = project::caller_environment();
     match project.act_lock(ANSWER_WITHIN)? {
-        None => hand_over(project, request, environment, overrides, ANSWER_WITHIN),
-        Some(_lock) => act(project, &request, environment, overrides),
+        None => hand_over(project, request, environment, overrides, ANSWER_WITHIN, heard),
+        Some(_lock) => act(project, &request, environment, overrides, heard),
     }
 }
 
@@ -81,9 +92,12 @@ pub fn send(
     let outcomes = match (project.act_lock(ANSWER_WITHIN)?, wait) {
         (None, _) => {
             let limit = ANSWER_WITHIN + wait.unwrap_or_default();
-            hand_over(project, request, environment, Overrides::default(), limit)?
+            let overrides = Overrides::default();
+            hand_over(project, request, environment, overrides, limit, &mut || {})?
         }
-        (Some(_lock), None) => act(project, &request, environment, Overrides::default())?,
+        (Some(_lock), None) => {
+            act(project, &request, environment, Overrides::default(), &mut || {})?
+        }
         (Some(_lock), Some(_)) => return Ok(None),
     };
     Ok(outcomes.get(unit).cloned())
@@ -95,11 +109,13 @@ fn act(
     request: &Request,
     environment: BTreeMap<String, String>,
     overrides: Overrides,
+    heard: &mut dyn FnMut(),
 ) -> Result<BTreeMap<UnitName, Outcome>, RequestError> {
     let mut engine = project.engine(None, None, environment, overrides)?;
     engine.look();
     let id = RequestId(uuid::Uuid::new_v4().to_string());
     engine.feed(Event::Requested { id: id.clone(), request: request.clone() });
+    heard();
     let limit = project.config.watchdog.stop_grace + Duration::from_secs(15);
     engine.settle(limit);
     engine.look();
@@ -138,6 +154,7 @@ fn hand_over(
     environment: BTreeMap<String, String>,
     overrides: Overrides,
     limit: Duration,
+    heard: &mut dyn FnMut(),
 ) -> Result<BTreeMap<UnitName, Outcome>, RequestError> {
     let id = RequestId(uuid::Uuid::new_v4().to_string());
     let folder = project.store.requests();
@@ -153,9 +170,14 @@ fn hand_over(
     };
     store::replace(&asking, &asked).map_err(RequestError::Write)?;
     let end = clock::now().mono.plus(limit);
-    let mut gone_since = None;
+    let (mut gone_since, mut taken) = (None, false);
     loop {
         let now = clock::now();
+        // The watchdog takes it between two of its deeds.
+        if !taken && !asking.exists() {
+            taken = true;
+            heard();
+        }
         let found: store::Loaded<Answered> = store::read(&answer, now);
         if let Some(answered) = found.value {
             drop(file::remove(&answer));

@@ -1,13 +1,17 @@
 //! Types a text to an agent, verified: the whole way from its name to what became of it.
 //!
-//! One writer per session at a time: whoever types holds `state/type-<session>.lock`.
+//! One writer per session at a time: whoever types holds `state/type-<session>.lock`. The watchdog's
+//! threads type over a control-mode connection: a process a message instead of one a command, and none
+//! when the message before left its connection.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::deliver::{Deliverer, Outcome};
+use super::deliver::{Deliverer, Outcome, Seen};
 use super::project::Project;
 use super::units::{self, Tag};
 use crate::backend::Backend;
+use crate::base::name::SessionName;
 use crate::config::Agent;
 use crate::kickoff::deliver::{Delivery, DeliveryAct, Plan};
 use crate::screen::capture::Screen;
@@ -30,15 +34,53 @@ pub struct Manner {
     pub past_banner: bool,
 }
 
+/// To whom.
+pub struct Addressee<'a> {
+    pub project: &'a Project,
+    pub agent: &'a Agent,
+    pub detector: &'a Detector,
+    /// Its pane as an earlier look told it; `None` or too old: it is looked for.
+    pub seen: Option<Seen>,
+}
+
+/// Connections to type over, kept from one message to the next.
+#[derive(Clone)]
+pub struct Lines {
+    /// Of the watchdog, whose session a control client attaches to.
+    session: SessionName,
+    idle: Arc<Mutex<Vec<Box<dyn Tmux>>>>,
+}
+
+impl Lines {
+    /// Kept at most: a burst of messages opens more, which end with it.
+    const KEPT_MAX: usize = 1;
+
+    pub fn new(session: SessionName) -> Self {
+        Self { session, idle: Arc::default() }
+    }
+
+    /// A connection of one's own for the time of `work`.
+    pub fn with<T>(&self, project: &Project, work: impl FnOnce(&mut dyn Tmux) -> T) -> T {
+        let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut line = kept.unwrap_or_else(|| project.tmux(Some(&self.session)));
+        let result = work(line.as_mut());
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < Self::KEPT_MAX {
+            idle.push(line);
+        }
+        result
+    }
+}
+
 /// Types the text (already made safe) to the agent and says what became of it.
 pub fn type_text(
-    project: &Project,
-    agent: &Agent,
-    detector: &Detector,
+    to: Addressee<'_>,
+    tmux: &mut dyn Tmux,
     text: &str,
     manner: Manner,
     before_typing: &mut dyn FnMut(),
 ) -> Outcome {
+    let Addressee { project, agent, detector, seen } = to;
     let held = |why: String| Outcome::Held { why };
     let path = project.store.state().join(format!("type-{}.lock", agent.session));
     let _lock = match lock::lock_until(&path, clock::now().mono.plus(LOCK_WAIT)) {
@@ -46,11 +88,14 @@ pub fn type_text(
         Err(error) => return held(format!("somebody else is typing to it: {error}")),
     };
     let backend = Backend::by_name(&project.config, &agent.backend);
-    let mut tmux = project.tmux(None);
-    let pane = match find(project, agent, tmux.as_mut()) {
-        Ok(pane) => pane,
-        Err(why) => return Outcome::NotDelivered { why },
+    let seen = match seen.filter(|seen| seen.is_fresh(clock::now().mono)) {
+        Some(seen) => seen,
+        None => match find(project, agent, tmux) {
+            Ok(seen) => seen,
+            Err(why) => return Outcome::NotDelivered { why },
+        },
     };
+    let pane = &seen.pane;
     let plan = Plan {
         submit_key: backend.submit_key.clone(),
         submit_delay: backend.submit_delay,
@@ -66,12 +111,12 @@ pub fn type_text(
         detector.read(&Screen::parse(&capture.text), &hints)
     };
     if manner.past_banner {
-        dismiss(tmux.as_mut(), &pane, &backend.limit_dismiss_keys, &mut reader);
+        dismiss(tmux, pane, &backend.limit_dismiss_keys, &mut reader);
     }
     let mut deliverer = Deliverer {
-        tmux: tmux.as_mut(),
+        tmux,
         pane: &pane.pane,
-        seen: Some(&pane),
+        seen: Some(&seen),
         reader: &mut reader,
         before_typing: &mut |act: &DeliveryAct| {
             if matches!(act, DeliveryAct::Paste(_)) {
@@ -103,7 +148,8 @@ fn dismiss(
 }
 
 /// The live pane of the agent, ours by its tag.
-fn find(project: &Project, agent: &Agent, tmux: &mut dyn Tmux) -> Result<PaneFacts, String> {
+fn find(project: &Project, agent: &Agent, tmux: &mut dyn Tmux) -> Result<Seen, String> {
+    let at = clock::now().mono;
     let id = units::project_id(&project.config);
     match tmux.look() {
         Ok(Look::Seen(world)) => {
@@ -113,7 +159,7 @@ fn find(project: &Project, agent: &Agent, tmux: &mut dyn Tmux) -> Result<PaneFac
             };
             match world.panes.iter().find(ours) {
                 Some(pane) if pane.dead => Err("its process has ended".to_owned()),
-                Some(pane) => Ok(pane.clone()),
+                Some(pane) => Ok(Seen { pane: pane.clone(), at }),
                 None => Err("it does not run".to_owned()),
             }
         }

@@ -437,7 +437,11 @@ impl Loop {
         if self.recorded == server {
             return;
         }
-        let known = self.project.store.server(clock::now()).value.and_then(|record| record.server);
+        let loaded = self.project.store.server(clock::now());
+        if let Some(problem) = loaded.problem {
+            self.engine.report_damage(&problem);
+        }
+        let known = loaded.value.and_then(|record| record.server);
         let seen = server.map(|server| (server.pid, server.started));
         if known.map(|known| (known.pid, known.started)) != seen
             && let Err(error) = self.project.record_server(server)

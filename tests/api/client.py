@@ -198,6 +198,11 @@ body = {"reason": "a test of the switch"}
 requests.post(f"{url}/api/billing/kill-switch/1/trigger", headers=headers, json=body, timeout=30).raise_for_status()
 decision = planner.evaluate_action(action_type="file.read", resource="r", wait_for_decision=False)
 held("a killed organisation is denied everything", word(decision) == "denied", decision)
+if hasattr(planner, "get_pending_commands"):
+    told = planner.get_pending_commands()
+    fits = len(told) == 1 and told[0]["is_broadcast"] and told == planner.get_pending_commands()
+    fits = fits and planner.ack_command(told[0]["command_id"]) and planner.get_pending_commands() == []
+    held("a kill is a command until it is acknowledged", fits, told)
 if hasattr(planner, "start_kill_switch_polling"):
     planner.start_kill_switch_polling()
     end, seen = time.monotonic() + 20, None

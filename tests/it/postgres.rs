@@ -150,6 +150,30 @@ fn two_servers_on_one_database_share_rates_approvals_and_kills() {
     }
 }
 
+#[test]
+fn two_servers_on_one_database_never_overspend_a_budget() {
+    let Some(database) = postgres::database() else { return };
+    let budget = "[governance.budget.daily]\nlimit = 1.00\nwindow = \"day\"\nwarn_at = 100\ndowngrade_at = 100\n";
+    let here = first(&database, budget);
+    let there = second(&database, &here, budget);
+    let agent = key(&here, &[]);
+    let servers = [Serving::begin(&here), Serving::begin(&there)];
+    let allowed = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for number in 0..50 {
+            let (server, agent, allowed) = (&servers[number % 2], &agent, &allowed);
+            scope.spawn(move || {
+                let mut body = write(&format!("row-{number}"));
+                // A tenth of the limit.
+                body["cost_micros"] = json!(100_000);
+                let answer = post(server, agent, SUBMIT, &body);
+                allowed.fetch_add(u32::from(is_allowed(answer.as_ref())), Ordering::Relaxed);
+            });
+        }
+    });
+    assert_eq!(allowed.into_inner(), 10, "exactly what the budget holds, whoever is asked");
+}
+
 fn pid_of(pid: u32) -> rustix::process::Pid {
     rustix::process::Pid::from_raw(pid.cast_signed()).unwrap()
 }
@@ -284,8 +308,88 @@ fn the_doors_of_one_machine_use_the_database_server_too() {
     server.begin();
     fleet.well(&["run", "--agent", "one", "--", "true"]);
     fleet.well(&["audit", "verify"]);
-    let remote = Fleet::new("[governance]\nstore = \"postgres://ann:s3c@db.example.org/ao\"\n");
-    let refused = remote.ao(&["org", "list"]);
-    assert!(refused.code != 0 && refused.err.contains("no TLS here"), "{refused:?}");
-    assert!(!refused.err.contains("s3c"), "{refused:?}");
+}
+
+fn status_of(serving: &Serving, path: &str) -> u16 {
+    get(serving, "", path).unwrap().0
+}
+
+#[test]
+fn a_server_that_starts_before_its_database_refuses_until_it_is_there() {
+    let Some(server) = Postgres::start() else { return };
+    let database = server.database();
+    let fleet = first(&database, "");
+    let agent = key(&fleet, &[]);
+    kill(&server);
+    let serving = Serving::begin(&fleet);
+    let away = || {
+        assert_eq!(status_of(&serving, "/healthz"), 200);
+        assert_eq!(status_of(&serving, "/readyz"), 503);
+        let (status, body) = post(&serving, &agent, SUBMIT, &write("t")).unwrap();
+        assert_eq!(status, 403, "no client may send it again by itself: {body}");
+        assert_eq!(get(&serving, &agent, "/api/v1/actions").unwrap().0, 403);
+    };
+    let back = || {
+        until("it is ready", || status_of(&serving, "/readyz") == 200);
+        let answer = post(&serving, &agent, SUBMIT, &write("t"));
+        assert!(is_allowed(answer.as_ref()), "{answer:?}");
+        assert_eq!(get(&serving, &agent, "/api/v1/actions").unwrap().0, 200);
+    };
+    away();
+    let said = std::fs::read_to_string(fleet.path("serve.log")).unwrap();
+    assert!(said.contains("the governance store is away") && said.contains(".PGSQL."), "{said}");
+    server.begin();
+    back();
+    kill(&server);
+    away();
+    server.begin();
+    back();
+    assert_eq!(serving.end(), Some(0));
+    fleet.well(&["audit", "verify"]);
+}
+
+#[test]
+fn what_no_waiting_cures_ends_the_server_at_once_and_says_why() {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (certificate, secret) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let Some((server, port)) = Postgres::encrypted(&certificate, &secret) else { return };
+    let database = server.database();
+    let name = database.split(['/', '?']).nth(3).unwrap();
+    let fleet = Fleet::new("");
+    fleet.write("ca.pem", &certificate);
+    let operator = fleet.path("home/.config/ao/operator");
+    std::fs::create_dir_all(&operator).unwrap();
+    let password = |text: &str| {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = operator.join("postgres.password");
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let store = |name: &str, query: &str| {
+        let at = format!("postgres://ao@localhost:{port}/{name}?{query}");
+        fleet.configure(&format!("[governance]\nstore = \"{at}\"\n"));
+    };
+    let ends = |part: &str| {
+        let said = fleet.ao(&["serve", "--listen", "127.0.0.1:0"]);
+        assert!(said.code != 0 && said.err.contains(part), "{part}: {said:?}");
+        assert!(!said.err.contains("s3c"), "{said:?}");
+    };
+    let root = "sslrootcert=DIR/ca.pem";
+    password("s3c");
+    store(name, root);
+    fleet.well(&["org", "list"]);
+    let serving = Serving::begin(&fleet);
+    assert_eq!(status_of(&serving, "/readyz"), 200);
+    drop(serving);
+    password("s3d");
+    ends("password authentication failed");
+    password("s3c");
+    store("nowhere", root);
+    ends("database \"nowhere\" does not exist");
+    store(name, "sslmode=verify-full");
+    ends("UnknownIssuer");
+    store(name, "sslmode=perhaps");
+    ends("must be one of disable, prefer, require and verify-full");
+    store(name, "sslmode");
+    ends("cannot be read");
 }

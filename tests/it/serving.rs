@@ -69,3 +69,50 @@ fn what_a_killed_server_answered_is_in_the_store_and_the_log_is_whole() {
         fleet.well(&["audit", "verify"]);
     }
 }
+
+#[test]
+fn a_kill_over_http_is_answered_when_all_processes_are_gone_and_their_sessions_follow() {
+    let names = ["lead", "left", "right"];
+    let agent = |name: &&str| {
+        format!(
+            "[[agent]]\nname = \"{name}\"\nkind = \"persistent\"\nprompt = \"count to three\"\n\n"
+        )
+    };
+    let agents: String = names.iter().map(agent).collect();
+    for supervised in [true, false] {
+        let fleet = Fleet::new(&format!("{agents}[governance]\n"));
+        let admin = key(&fleet, &["--scope", "admin"]);
+        fleet.well(&["up"]);
+        let pids = fleet.pids(names);
+        if !supervised {
+            kill(fleet.status().watchdog().unwrap());
+            fleet.until("nobody watches", |status| status.watchdog().is_none().then_some(()));
+        }
+        let serving = Serving::begin(&fleet);
+        let post = |path: &str, body: &str| {
+            ask(&serving.url, &admin, &format!("POST {path}"), body).unwrap()
+        };
+        let edges = r#"{"orchestrator_agent_id":"lead","worker_agent_ids":["left","right","far"]}"#;
+        post("/api/v1/orchestration/topology", edges);
+        let body = r#"{"orchestrator_agent_id":"lead","reason":"it went astray","confirm":true}"#;
+        let said = post("/api/v1/orchestration/topology/kill-cascade", body);
+        for pid in pids {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let gone = stat.is_empty() || stat.rsplit(')').next().unwrap().starts_with(" Z");
+            assert!(gone, "the answer came before the end: {stat} {said}");
+        }
+        let ended = said["ended_here"].as_array().unwrap();
+        assert_eq!(ended.len(), names.len(), "{said}");
+        for row in ended {
+            let count = row["processes"].as_u64().unwrap();
+            assert!(count > 0 && row["failed"].is_null(), "{said}");
+        }
+        assert_eq!(said["left_elsewhere"][0]["agent"], "far", "{said}");
+        fleet.until("they are killed and their sessions closed", |status| {
+            let killed = names.iter().all(|name| status.state(name) == "killed");
+            let open =
+                fleet.sessions().iter().any(|it| names.iter().any(|name| it.ends_with(name)));
+            (killed && !open).then_some(())
+        });
+    }
+}

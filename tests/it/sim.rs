@@ -5,28 +5,28 @@
 //! Surprise: the wanted set is written before the fleet is stored, and the fleet before any other
 //! action is carried out; a supervisor killed between any two of these goes on without harm.
 
+mod acts;
 mod faults;
 mod loops;
+mod rules;
 mod world;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
-use std::time::Duration;
 
-use ao::base::name::{SessionName, UnitName};
+use ao::base::name::UnitName;
 use ao::base::now::{Mono, Now};
-use ao::limits::window::{Phase, VERDICT};
 use ao::screen::PaneState;
 use ao::supervise::action::Action;
 use ao::supervise::decide::decide;
-use ao::supervise::event::{Event, Request, RequestId, StartOutcome};
-use ao::supervise::outbox::{Message, MessageId, Origin, Stage, Typed};
-use ao::supervise::state::{Care, Fleet, Habits, Life, Sight, Then, Unit, UnitKind, UnitSpec};
-use ao::supervise::{invariant, wake};
+use ao::supervise::event::{Event, Request, RequestId};
+use ao::supervise::outbox::{Message, MessageId, Typed};
+use ao::supervise::state::{Fleet, Life, Sight, Then, Unit, UnitSpec};
+use ao::supervise::wake;
 
 use chrono::{DateTime, Utc};
 use loops::{Loops, REPORTER, SIGNAL_EVERY};
-use world::{Random, Session, World};
+use world::{Random, Session, World, specs};
 
 const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
@@ -119,46 +119,6 @@ struct Sim {
     actions: u64,
     trace: u64,
     seed: u64,
-}
-
-fn specs(random: &mut Random) -> Vec<UnitSpec> {
-    let name = |index: u64| UnitName::new(&format!("unit{index}")).expect("plain");
-    // Runs once after the last phase; nobody heals it and nobody asks for it.
-    let reporter = UnitSpec {
-        name: loops::reporter(),
-        session: SessionName::new("p-reporter").expect("plain"),
-        kind: UnitKind::Task,
-        care: Care::None,
-        enabled: false,
-        process_names: Vec::new(),
-        max_restarts: 5,
-        stall_idle: Duration::from_secs(600),
-        launch_digest: 1,
-        habits: Habits { account: "account2".to_owned(), ..Habits::default() },
-    };
-    (0..8)
-        .map(|index| UnitSpec {
-            name: name(index),
-            session: SessionName::new(&format!("p-unit{index}")).expect("plain"),
-            kind: match index {
-                6 => UnitKind::Task,
-                7 => UnitKind::Service,
-                _ => UnitKind::Agent,
-            },
-            care: match random.within(0, 12) {
-                0 if index > 1 => Care::None,
-                1..=5 => Care::HealStall,
-                _ => Care::Heal,
-            },
-            enabled: !random.one_in(12) || index < 2,
-            process_names: if random.one_in(4) { Vec::new() } else { vec!["agent".to_owned()] },
-            max_restarts: u32::try_from(random.within(2, 11)).expect("small"),
-            stall_idle: Duration::from_secs(600),
-            launch_digest: 1,
-            habits: Habits { account: format!("account{}", index % 2), ..Habits::default() },
-        })
-        .chain([reporter])
-        .collect()
 }
 
 impl Sim {
@@ -349,13 +309,6 @@ impl Sim {
         outbox.iter().find(|waiting| waiting.id == *message).cloned()
     }
 
-    /// Its session was opened, but nobody heard of it.
-    fn lose_start(&mut self, unit: &UnitName, attempt: u64) {
-        if let StartOutcome::Opened { pid, .. } = self.world.start(unit) {
-            self.opened(unit, attempt, pid);
-        }
-    }
-
     /// The unit as the time that has passed makes it, if the event speaks of an attempt that is over.
     fn outdated(&self, event: &Event) -> Option<Unit> {
         let (Event::Read { unit, attempt, .. }
@@ -429,42 +382,6 @@ impl Sim {
             .collect();
     }
 
-    fn act(&mut self, actions: Vec<Action>) {
-        for action in actions {
-            if let Action::Start { unit, attempt, .. } = &action
-                && Self::is_member(unit)
-            {
-                let phase = self.fleet.phases.id.clone();
-                self.loops.decided.insert((unit.clone(), *attempt), phase);
-            }
-            match &action {
-                Action::Start { unit, .. }
-                | Action::Stop { unit, .. }
-                | Action::ReadWake { unit }
-                | Action::Type { unit, .. } => {
-                    let random = &mut self.world.random;
-                    let at_once = Self::is_member(unit) || unit.as_str() == REPORTER;
-                    let slow = random.one_in(60) && !at_once;
-                    let lasts = if slow { 40_000 } else { random.within(50, 4_000) };
-                    let from = self.busy_until.get(unit).copied().unwrap_or(0);
-                    let at = from.max(self.world.mono) + lasts;
-                    self.busy_until.insert(unit.clone(), at);
-                    self.push(at, Happening::Perform(self.epoch, action));
-                }
-                Action::Look => {
-                    self.push(self.world.mono + 10, Happening::LookNow(self.epoch));
-                }
-                Action::Sequence { step } => self.put_down(step),
-                Action::Report(_) | Action::SaveHandoff | Action::SaveLimit { .. } => {}
-                Action::SaveWanted => self.save_wanted(),
-                Action::Answer { id, .. } => {
-                    let asked = self.pending.remove(id);
-                    self.ensure(asked.is_some(), || format!("{} answered twice", id.0));
-                }
-            }
-        }
-    }
-
     /// Wakes the loop at the next deadline, and looks again soon while anything is unsettled.
     fn plan(&mut self) {
         let Some((tick, looks)) = self.unplanned.take() else { return };
@@ -497,262 +414,6 @@ impl Sim {
         if at < self.look_at || self.look_at <= self.world.mono {
             self.look_at = at;
             self.push(at, Happening::LookNow(self.epoch));
-        }
-    }
-
-    /// The supervisor is killed before it acted; another takes over from what was stored.
-    fn killed(&mut self, before: Fleet, memory: Memory, actions: &[Action]) {
-        let saves = actions.contains(&Action::SaveWanted);
-        self.log(Line::Words("the supervisor is killed".to_owned()));
-        self.world.nothing_known();
-        if saves {
-            self.save_wanted();
-        }
-        // A request may be lost with the connection it came by; nobody is left to be told.
-        let got = self.world.random.within(0, 4);
-        if got < 2 {
-            self.fleet = before;
-            let (restarts, down) = memory;
-            self.restarts = restarts;
-            if !saves {
-                self.down = down;
-            }
-        } else if got == 2 {
-            // It got as far as the files.
-            for action in actions {
-                if let Action::Sequence { step } = action {
-                    self.put_down(step);
-                }
-            }
-        }
-        let text = serde_json::to_string(&self.fleet).expect("plain data");
-        let mut fleet: Fleet = serde_json::from_str(&text).expect("own text");
-        self.ensure(fleet == self.fleet, || "the fleet changed on disk".to_owned());
-        fleet.sight = Sight::Never;
-        self.fleet = fleet;
-        let owed: BTreeSet<_> = self.fleet.owed.iter().map(|debt| debt.request.clone()).collect();
-        self.pending.retain(|id, _| owed.contains(id));
-        self.epoch += 1;
-        let mut first = BTreeSet::new();
-        let waiting: Vec<Happening> = self.happenings.values().cloned().collect();
-        for happening in waiting {
-            if let Happening::Perform(_, Action::Start { unit, attempt, .. }) = &happening
-                && first.insert(unit.clone())
-                && self.world.random.one_in(2)
-            {
-                self.lose_start(unit, *attempt);
-            }
-            if let Happening::Perform(_, Action::Stop { unit, .. }) = &happening
-                && first.insert(unit.clone())
-                && self.world.random.one_in(2)
-            {
-                let _outcome_lost = self.world.stop(unit);
-            }
-        }
-        self.recover_messages();
-        self.busy_until.clear();
-        self.push(self.world.mono + MINUTE, Happening::Signal(self.epoch));
-        self.tick_at = u64::MAX;
-        self.look_at = u64::MAX;
-        self.misled_until = self.world.mono + 2 * MINUTE;
-        self.configure();
-        self.read_files();
-        self.look();
-        if self.world.random.one_in(2) {
-            self.signal();
-        }
-    }
-
-    fn check(&mut self, before: &BTreeMap<UnitName, Before>, event: &Event, actions: &[Action]) {
-        let broken = invariant::broken(&self.fleet);
-        self.ensure(broken.is_empty(), || broken.join("; "));
-        self.ensure(actions.len() <= 6 * self.fleet.units.len() + 6, || "too much at once".into());
-        let asked = self.note_request(event);
-        let sequence = matches!(event, Event::Sequence { .. });
-        for action in actions {
-            if let Action::Start { unit, .. }
-            | Action::Stop { unit, .. }
-            | Action::Type { unit, .. } = action
-            {
-                let alike = self.world.neighbours.contains(unit.as_str());
-                self.ensure(!alike, || format!("{unit} only looks like one of ours"));
-            }
-            if let Action::Report(report) = action
-                && report.why.contains("was dropped")
-            {
-                self.dropped();
-            }
-            match action {
-                Action::Start { unit, .. } => {
-                    let moved = sequence && (Self::is_member(unit) || unit.as_str() == REPORTER);
-                    self.check_start(unit, before, moved || asked.contains(unit));
-                }
-                Action::Type { unit, message, .. } => self.check_type(unit, *message, before),
-                Action::Stop { unit, .. } => self.check_stop(unit, before, &asked),
-                Action::SaveLimit { .. }
-                | Action::ReadWake { .. }
-                | Action::Look
-                | Action::Sequence { .. }
-                | Action::SaveHandoff
-                | Action::Report(_)
-                | Action::SaveWanted
-                | Action::Answer { .. } => {}
-            }
-        }
-        let late = self.pending.values().find(|asked| **asked + 3 * HOUR < self.world.mono);
-        self.ensure(late.is_none(), || "a request waits for hours".to_owned());
-    }
-
-    /// Who is asked for; a person's wish forgives earlier restarts and ends or begins a `down`.
-    fn note_request(&mut self, event: &Event) -> BTreeSet<UnitName> {
-        let Event::Requested { request, .. } = event else { return BTreeSet::new() };
-        match request {
-            Request::Down { units } => {
-                self.down.extend(units.iter().cloned());
-                units.clone()
-            }
-            Request::Up { units, .. } | Request::Restart { units, .. } => {
-                for unit in units {
-                    self.down.remove(unit);
-                    self.restarts.remove(unit);
-                }
-                units.clone()
-            }
-            Request::Phase { .. } => {
-                for unit in [loops::builder(), loops::adversary()] {
-                    self.restarts.remove(&unit);
-                }
-                BTreeSet::new()
-            }
-            Request::Send { .. } => BTreeSet::new(),
-        }
-    }
-
-    fn check_start(&mut self, name: &UnitName, before: &BTreeMap<UnitName, Before>, asked: bool) {
-        let unit = &self.fleet.units[name];
-        let foreign = unit.foreign || self.world.known_foreign(name);
-        self.ensure(!foreign, || format!("{name} is started though its name is taken"));
-        self.ensure(!self.down.contains(name), || format!("{name} is started after `down`"));
-        let second = self.world.lives(name) && self.world.is_known(name);
-        self.ensure(!second, || format!("{name} is started a second time"));
-        let again = name.as_str() == REPORTER;
-        let person = asked || again || before.get(name).is_some_and(|unit| unit.asked);
-        if person {
-            return;
-        }
-        self.ensure(unit.healed(), || format!("{name} is started though nobody wants it"));
-        let clear = self.fleet.sight == Sight::Clear;
-        self.ensure(clear, || format!("{name} is started blindly"));
-        if before.get(name).is_some_and(|unit| unit.limited) {
-            // It died while it was limited; this start stands for its probe.
-            let probed = unit
-                .window
-                .as_ref()
-                .is_some_and(|window| matches!(window.phase, Phase::Probed { .. }) && window.dead);
-            self.ensure(probed, || format!("{name} is started within its limit"));
-            return;
-        }
-        let max = unit.spec.max_restarts as usize;
-        let now = self.world.mono;
-        let restarts = self.restarts.entry(name.clone()).or_default();
-        restarts.retain(|at| now - at <= HOUR);
-        restarts.push(now);
-        let count = restarts.len();
-        self.ensure(count <= max, || format!("{name}: {count} restarts in an hour, {max} allowed"));
-    }
-
-    fn check_stop(
-        &mut self,
-        name: &UnitName,
-        before: &BTreeMap<UnitName, Before>,
-        asked: &BTreeSet<UnitName>,
-    ) {
-        let Some(unit) = before.get(name) else { return };
-        // A stop under way is asked for again, and a start under way is taken back, whoever has the name.
-        if unit.stopping {
-            return;
-        }
-        let foreign = (unit.foreign || self.world.known_foreign(name)) && !unit.starting;
-        self.ensure(!foreign, || format!("{name} is stopped though it is not ours"));
-        // A move to another phase stops whoever works on it, on clear sight.
-        let moved = Self::is_member(name)
-            && (self.fleet.phases.moving.is_some() || self.fleet.phases.finished.is_some());
-        if asked.contains(name) || moved {
-            return;
-        }
-        self.ensure(unit.healed, || format!("{name} is stopped though it is not in our care"));
-        let clear = self.fleet.sight == Sight::Clear;
-        self.ensure(clear, || format!("{name} is stopped blindly"));
-        let idle = self.fleet.units[name].spec.care == Care::HealStall
-            && unit.state == Some(PaneState::Idle);
-        let bad = self.is_bad(name) || self.bad_when_looked.contains(name);
-        let evidence = bad || idle || self.world.mono <= self.misled_until;
-        self.ensure(evidence, || format!("{name} is stopped though it is well"));
-        let waits = unit.state == Some(PaneState::Waiting);
-        self.ensure(!waits, || format!("{name} is stopped though it waits for a person"));
-        let limited = unit.limited && unit.state != Some(PaneState::Fatal);
-        self.ensure(!limited, || format!("{name} is stopped though it is limited"));
-    }
-
-    /// What is typed goes to an agent that can read it, and one probe to a window.
-    fn check_type(&mut self, name: &UnitName, id: MessageId, before: &BTreeMap<UnitName, Before>) {
-        let unit = &self.fleet.units[name];
-        let state = unit.reading.as_ref().map(|known| known.state);
-        let mut waiting = unit.outbox.iter();
-        let origin = waiting.find(|message| message.id == id).map(|message| message.draft.origin);
-        self.ensure(state != Some(PaneState::Waiting), || {
-            format!("{name} is typed at in a dialog")
-        });
-        let probe = origin == Some(Origin::Probe);
-        let limited = unit.is_limited();
-        self.ensure(probe == limited, || {
-            format!("{name} gets {origin:?} while limited: {limited}")
-        });
-        let works = state == Some(PaneState::Working);
-        self.ensure(!works, || format!("{name} is typed at while it works"));
-        let asked = before.get(name).is_some_and(|unit| unit.healed);
-        self.ensure(!probe || asked, || format!("{name} is probed though nobody wants it"));
-        if !probe {
-            return;
-        }
-        let armed_at = unit.window.as_ref().and_then(|window| window.armed_at);
-        let account = unit.spec.habits.account.clone();
-        let now = self.now().wall;
-        let opened = self.fleet.units.values().any(|other| {
-            other.spec.habits.account == account
-                && other.window.as_ref().is_some_and(|window| match window.phase {
-                    Phase::Released { at, worked } => worked && Some(at) > armed_at,
-                    Phase::Quiet | Phase::Probed { .. } => false,
-                })
-        });
-        let rival = self.fleet.units.values().find(|other| {
-            other.spec.name != *name
-                && other.spec.habits.account == account
-                && other.window.as_ref().is_some_and(|window| match window.phase {
-                    Phase::Probed { at } => at <= now && now < at + VERDICT,
-                    Phase::Quiet | Phase::Released { .. } => false,
-                })
-        });
-        let alone = opened || rival.is_none();
-        self.ensure(alone, || format!("{name} is probed beside another one of its account"));
-        self.probes.insert(id, (name.clone(), armed_at));
-    }
-
-    /// What was written down tells what became of the messages under way.
-    fn recover_messages(&mut self) {
-        let mut found = Vec::new();
-        for unit in self.fleet.units.values_mut() {
-            for message in &mut unit.outbox {
-                message.request = None;
-                if message.stage != Stage::Queued {
-                    found.push((unit.spec.name.clone(), message.id));
-                }
-            }
-        }
-        for (unit, message) in found {
-            let held = Typed::Held { why: "it was not typed".to_owned() };
-            let outcome = self.typed.get(&message).cloned().unwrap_or(held);
-            self.deliver(Event::Typed { unit, message, outcome });
         }
     }
 
@@ -816,59 +477,6 @@ impl Sim {
             }
         }
         true
-    }
-
-    fn perform(&mut self, action: Action) {
-        match action {
-            Action::Start { unit, attempt, .. } => {
-                let outcome = self.world.start(&unit);
-                if self.world.crashes_until.get(&unit).is_some_and(|at| *at > self.world.mono)
-                    && let Some(process) = self.world.process(&unit)
-                {
-                    let pid = process.pid;
-                    let at = self.world.mono + self.world.random.within(500, 20_000);
-                    self.push(at, Happening::Crash(unit.clone(), pid));
-                }
-                if let StartOutcome::Opened { pid, .. } = outcome {
-                    self.opened(&unit, attempt, pid);
-                }
-                if self.fleet.units.get(&unit).is_some_and(|known| known.attempt != attempt) {
-                    // So slow that it was given up: the next attempt finds its session.
-                    self.misled_until = self.world.mono + MINUTE;
-                }
-                self.tell(Event::Started { unit, attempt, outcome });
-            }
-            Action::Stop { unit, attempt, .. } => {
-                let outcome = self.world.stop(&unit);
-                self.tell(Event::Stopped { unit, attempt, outcome });
-            }
-            Action::Type { unit, message, past_banner, text, .. } => {
-                let twice = self.typed.get(&message).cloned();
-                self.ensure(twice.is_none(), || format!("message {} is typed twice", message.0));
-                let outcome = self.world.type_to(&unit, past_banner);
-                if !matches!(outcome, Typed::Held { .. } | Typed::NotDelivered { .. }) {
-                    self.typed.insert(message, outcome.clone());
-                    self.reached(&unit, &text);
-                    if let Some(window) = self.probes.get(&message).cloned() {
-                        let first = self.probed.insert(window.clone());
-                        self.ensure(first, || format!("{unit}: two probes of one window"));
-                    }
-                }
-                self.tell(Event::Typed { unit, message, outcome });
-            }
-            Action::ReadWake { unit } => {
-                self.tell(Event::WakeText { unit, text: Ok("look around".to_owned()) });
-            }
-            Action::Look
-            | Action::Report(_)
-            | Action::SaveLimit { .. }
-            | Action::Sequence { .. }
-            | Action::SaveHandoff
-            | Action::SaveWanted
-            | Action::Answer { .. } => {
-                unreachable!("only starts, stops and typing take time")
-            }
-        }
     }
 
     fn run_until(&mut self, until: u64) {

@@ -187,12 +187,14 @@ fn agents_run_on_whatever_befalls_the_state_files_while_nobody_watches() {
     let pids = fleet.pids(["one", "two"]);
     let state = fleet.path(".ao-state/state");
     for bytes in [&b"{\"version\":1,"[..], &[0; 64], &[0xff, 0x80, 0x00, 0x7f]] {
+        // Gone first: a living one writes some of its files anew.
         let watchdog = fleet.status().watchdog().unwrap();
+        kill(watchdog);
+        fleet.until("nobody watches", |status| status.watchdog().is_none().then_some(()));
         for file in documents(&state) {
             // The server file is what leads to the sessions; damaged with the rest, all the same.
             std::fs::write(&file, bytes).unwrap();
         }
-        kill(watchdog);
         fleet.well(&["status"]);
         fleet.well(&["up"]);
         assert_eq!(fleet.pids(["one", "two"]), pids, "no agent was touched");

@@ -128,7 +128,7 @@ section! {
 section! {
     /// Governance of agents' actions.
     struct GovernanceSection in "[governance]" {
-        /// The store that holds levels, budgets and the audit chain: a file, which several projects may share, or a `postgres://` address of this machine, for several machines (docs/postgres.md).
+        /// The store that holds levels, budgets and the audit chain: a file, which several projects may share, or a `postgres://` address, for several machines (docs/postgres.md).
         store: String = Means("`ao.db` in the state folder"),
         /// Folder of the policy files.
         policies: String = Is("\"policies\""),

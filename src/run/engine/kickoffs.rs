@@ -8,7 +8,7 @@ use crate::base::name::{SessionName, UnitName};
 use crate::kickoff::deliver::{Opening, safe_text};
 use crate::run::deliver;
 use crate::run::store::TypedPrompt;
-use crate::run::typing::{self, Manner};
+use crate::run::typing::{self, Addressee, Manner};
 use crate::supervise::action::What;
 use crate::supervise::state::UnitKind;
 use crate::sys::{clock, file};
@@ -65,6 +65,7 @@ impl Engine {
         };
         let Some(detector) = self.detector(&agent.backend) else { return };
         let (project, sender) = (self.handle.clone(), self.typed.clone());
+        let lines = self.lines.clone();
         self.kickoffs.insert(unit.clone());
         std::thread::spawn(move || {
             let store = project.store.clone();
@@ -74,7 +75,11 @@ impl Engine {
                     drop(store.save_launch(&agent.session, &record));
                 }
             };
-            let outcome = typing::type_text(&project, &agent, &detector, &text, manner, &mut mark);
+            let outcome = lines.with(&project, |tmux| {
+                let (project, agent) = (&project, &agent);
+                let to = Addressee { project, agent, detector: &detector, seen: None };
+                typing::type_text(to, tmux, &text, manner, &mut mark)
+            });
             drop(sender.send(Typed { unit, attempt, outcome }));
         });
     }

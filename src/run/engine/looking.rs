@@ -52,6 +52,7 @@ impl Engine {
     }
 
     pub(super) fn look_event(&mut self, deep: bool) -> Event {
+        let begun = clock::now().mono;
         let look = self.look_with_statuses();
         self.tmux_answered = look.is_ok();
         match look {
@@ -70,7 +71,7 @@ impl Engine {
                     sight::sightings(fleet, &self.project, store, &world, snapshot.as_ref(), wall)
                 };
                 let server = ServerId { pid: world.server.pid, started: world.server.started };
-                self.world = Some(world);
+                (self.world, self.world_at) = (Some(world), begun);
                 Event::Looked { server, panes }
             }
             Ok(Look::NoServer { evidence }) => {

@@ -13,9 +13,9 @@ use crate::base::name::{SessionName, UnitName};
 use crate::config::Agent;
 use crate::kickoff::compose;
 use crate::kickoff::deliver::{Opening, safe_text};
-use crate::run::deliver::Outcome;
+use crate::run::deliver::{Outcome, Seen};
 use crate::run::store::{self, Store, StoreError, TypedPrompt};
-use crate::run::typing::{self, Manner};
+use crate::run::typing::{self, Addressee, Manner};
 use crate::supervise::event::Event;
 use crate::supervise::outbox::{MessageId, Stage, Typed};
 use crate::sys::{clock, file};
@@ -73,6 +73,8 @@ impl Engine {
             return held("the rules that read its screen do not compile");
         };
         self.typing_under_way += 1;
+        let seen = self.pane_facts(&typing.unit).map(|pane| Seen { pane, at: self.world_at });
+        let lines = self.lines.clone();
         let (project, sender) = (self.handle.clone(), self.outcomes.clone());
         std::thread::spawn(move || {
             let Typing { unit, message, busy_input, past_banner, .. } = typing;
@@ -85,7 +87,10 @@ impl Engine {
             };
             let manner = Manner { busy_input, hold_max: HOLD_MAX, past_banner };
             let mut begin = || write(None);
-            let typed = typing::type_text(&project, &agent, &detector, &text, manner, &mut begin);
+            let typed = lines.with(&project, |tmux| {
+                let to = Addressee { project: &project, agent: &agent, detector: &detector, seen };
+                typing::type_text(to, tmux, &text, manner, &mut begin)
+            });
             let outcome = match typed {
                 Outcome::Delivered { attempts } => Typed::Submitted { keys: attempts },
                 Outcome::Held { why } => Typed::Held { why },

@@ -41,6 +41,7 @@ use super::prepare::Overrides;
 use super::project::Project;
 use super::recorder::Recorder;
 use super::store::{Heartbeat, Snapshot, Store, StoreError};
+use super::typing::Lines;
 use super::units;
 use crate::base::name::{PaneId, UnitName};
 use crate::base::now::{Mono, Now};
@@ -94,13 +95,18 @@ pub struct Engine {
     listener: Option<Listener>,
     dialogs: Dialogs,
     world: Option<World>,
+    /// When the look that told it began.
+    world_at: Mono,
     outcomes: Sender<Event>,
     pending: Receiver<Event>,
     stops_under_way: usize,
     typing_under_way: usize,
+    lines: Lines,
     handoff: handoff::Work,
     saved_at: Mono,
     unsaved: bool,
+    /// Several outcomes are taken at once, and saved once.
+    save_waits: bool,
     tmux_answered: bool,
     dry: Option<DryRun>,
 }
@@ -142,6 +148,7 @@ impl Engine {
         let (outcomes, pending) = std::sync::mpsc::channel();
         let (typed, typed_pending) = std::sync::mpsc::channel();
         let (notifier, notices_problem) = Notifier::new(notify_store, now);
+        let lines = Lines::new(parts.project.config.watchdog_session());
         let mut engine = Self {
             project: units::project_id(&parts.project.config),
             config: parts.project.config.clone(),
@@ -168,20 +175,23 @@ impl Engine {
             listener: None,
             dialogs: Dialogs::default(),
             world: None,
+            world_at: now.mono,
             outcomes,
             pending,
             stops_under_way: 0,
             typing_under_way: 0,
+            lines,
             handoff: handoff::Work::new(),
             saved_at: now.mono,
             unsaved: false,
+            save_waits: false,
             tmux_answered: false,
             dry: parts.dry_run.then(DryRun::default),
         };
         let own = engine.handle.problem.take();
         let problems = [loaded.problem, wanted.problem, own, notices_problem];
         for problem in problems.into_iter().flatten() {
-            engine.report(None, What::Watchdog, &problem, true);
+            engine.report_damage(&problem);
         }
         // A lost wanted.json must not leave a running fleet unguarded.
         let wanted = wanted.value.unwrap_or_else(|| {
@@ -279,6 +289,10 @@ impl Engine {
             .collect();
         self.notifier.take(&self.config, &reports, self.tmux.as_mut(), now);
         self.journal.append(&reports, now);
+        if self.save_waits && actions.iter().all(is_said_only) {
+            self.unsaved |= !actions.is_empty();
+            return;
+        }
         let due = now.mono.since(self.saved_at) >= SNAPSHOT_EVERY;
         if !actions.is_empty() || (self.unsaved && due) {
             self.save(now);
@@ -304,6 +318,11 @@ impl Engine {
         }
         self.saved_at = now.mono;
         self.unsaved = false;
+    }
+
+    /// Tells people and the journal of a state file that was not what ao wrote.
+    pub fn report_damage(&mut self, problem: &str) {
+        self.report(None, What::Watchdog, problem, true);
     }
 
     fn report(&mut self, unit: Option<UnitName>, what: What, why: &str, notify: bool) {
@@ -411,6 +430,21 @@ impl Engine {
 
     pub fn project(&self) -> &str {
         &self.project
+    }
+}
+
+/// Nothing is done by it that the fleet's state must tell of beforehand.
+fn is_said_only(action: &Action) -> bool {
+    match action {
+        Action::Report(_) | Action::Answer { .. } | Action::Look => true,
+        Action::Start { .. }
+        | Action::Stop { .. }
+        | Action::Type { .. }
+        | Action::SaveLimit { .. }
+        | Action::ReadWake { .. }
+        | Action::Sequence { .. }
+        | Action::SaveHandoff
+        | Action::SaveWanted => false,
     }
 }
 

@@ -20,8 +20,9 @@ const QUIT_KEYS_GRACE: Duration = Duration::from_secs(2);
 impl Engine {
     /// Ends process trees beside the loop; outcomes come back through [`Engine::outcomes`].
     pub(super) fn stop_all(&mut self, stops: &[(UnitName, u64)]) {
+        let begun = clock::now().mono;
         if let Ok(Look::Seen(world)) = self.tmux.look() {
-            self.world = Some(world);
+            (self.world, self.world_at) = (Some(world), begun);
         }
         let mut jobs = Vec::new();
         let mut quit = false;
@@ -87,7 +88,7 @@ impl Engine {
         while self.stops_under_way > 0 {
             let left = end.since(clock::now().mono);
             match self.pending.recv_timeout(left) {
-                Ok(event) => self.outcome(event),
+                Ok(event) => self.outcomes_from(Some(event)),
                 Err(_) => return,
             }
         }
@@ -95,8 +96,22 @@ impl Engine {
 
     /// Feeds every outcome that is there already.
     pub fn take_outcomes(&mut self) {
-        while let Ok(event) = self.pending.try_recv() {
+        self.outcomes_from(None);
+    }
+
+    /// A hundred agents that end at once are saved once: what was not saved yet is found out again.
+    fn outcomes_from(&mut self, first: Option<Event>) {
+        self.save_waits = true;
+        let mut taken = false;
+        let mut next = first.or_else(|| self.pending.try_recv().ok());
+        while let Some(event) = next {
+            taken = true;
             self.outcome(event);
+            next = self.pending.try_recv().ok();
+        }
+        self.save_waits = false;
+        if taken && self.unsaved {
+            self.save(clock::now());
         }
     }
 

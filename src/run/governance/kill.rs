@@ -114,17 +114,54 @@ pub fn would_end(project: &Project, units: &BTreeSet<UnitName>) -> BTreeMap<Unit
     units.iter().map(|unit| (unit.clone(), roots(unit))).collect()
 }
 
-/// Kills every process of these units at once, proves each gone, and makes the units unwanted.
+/// How the supervisor's part of a kill goes.
+enum Word {
+    /// It starts none of them any more.
+    Heard,
+    /// Their sessions are closed, or why that is not known.
+    Settled(Option<String>),
+}
+
+/// Kills every process of these units at once, proves each gone, and makes the units unwanted; their
+/// sessions are closed when this returns.
 pub fn end(project: &Project, units: &BTreeSet<UnitName>) -> Vec<Ended> {
-    let told = std::thread::spawn({
+    end_by(project, units, |word| matches!(word, Word::Settled(_)))
+}
+
+/// The same, but returns when the processes are proven gone and none can come after them: the
+/// supervisor closes the sessions, one after the other, while the caller goes on.
+pub fn end_promptly(project: &Project, units: &BTreeSet<UnitName>) -> Vec<Ended> {
+    end_by(project, units, |_| true)
+}
+
+fn end_by(
+    project: &Project,
+    units: &BTreeSet<UnitName>,
+    enough: impl Fn(&Word) -> bool,
+) -> Vec<Ended> {
+    let (say, said) = std::sync::mpsc::channel();
+    std::thread::spawn({
         let (project, units) = (project.clone(), units.clone());
-        move || request::ask(&project, Request::Down { units }, Overrides::default())
+        move || {
+            // Nobody listens any more to what comes after enough.
+            let mut heard = || drop(say.send(Word::Heard));
+            let request = Request::Down { units };
+            let asked = request::ask_heard(&project, request, Overrides::default(), &mut heard);
+            let problem = asked.err().map(|error| chain::text(&error));
+            if let Some(error) = &problem {
+                tracing::error!(
+                    error,
+                    "nobody knows whether the supervisor closed what was killed"
+                );
+            }
+            drop(say.send(Word::Settled(problem)));
+        }
     });
     let mut ended = kill_now(project, units);
-    let told = match told.join() {
-        Ok(Ok(_)) => None,
-        Ok(Err(error)) => Some(chain::text(&error)),
-        Err(_) => Some("the request ended in a bug".to_owned()),
+    let told = match said.iter().find(&enough) {
+        Some(Word::Heard) => None,
+        Some(Word::Settled(problem)) => problem,
+        None => Some("the request ended in a bug".to_owned()),
     };
     // What was started in the moment before the switch was set is there now.
     for again in kill_now(project, units) {

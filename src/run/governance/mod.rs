@@ -132,6 +132,23 @@ pub enum GovernanceError {
     },
 }
 
+impl GovernanceError {
+    /// Whether the store's server is merely not there now, so that the same try may succeed later.
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Db(error) => error.is_away(),
+            Self::Operator(_)
+            | Self::Place(_)
+            | Self::CorrelationReused { .. }
+            | Self::Thread(_)
+            | Self::NoAction { .. }
+            | Self::NotOpen { .. }
+            | Self::NoApproval { .. }
+            | Self::Approval { .. } => false,
+        }
+    }
+}
+
 impl Governance {
     /// Whether this project has a store already; without one nothing was ever governed here. A store
     /// on a server counts as there: only it knows.
@@ -160,6 +177,11 @@ impl Governance {
                 Ok(Some(server_address(&address, &operator)?))
             }
         }
+    }
+
+    /// The operator's keys of a project, for which no store is needed.
+    pub fn operator_for(project: &Project) -> Result<Operator, GovernanceError> {
+        operator_of(&project.config, &project.store.state(), clock::now())
     }
 
     /// Opens the project's store and the operator's keys, or makes them.

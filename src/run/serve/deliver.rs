@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::desk::Call;
+use super::keep::Kept;
 use super::key::{self, KeyError};
 use super::seal;
 use super::webhook::{DEAD, DEAD_MAX, Webhook, all};
@@ -104,6 +105,30 @@ pub fn state(tx: &mut dyn Tx, id: i64) -> Result<State, DbError> {
 fn put(tx: &mut dyn Tx, id: i64, state: &State) -> Result<(), DbError> {
     let body = serde_json::to_value(state).expect("plain data of ours serialises");
     tx.fact_put(STATE, &Webhook::key(id), &body)
+}
+
+/// Works until the other end of `end` is gone; waits for a store that is away, and begins anew after a bug.
+pub fn keep(mut kept: Kept<Governance>, server_key: [u8; 32], client: &Client, end: &Receiver<()>) {
+    loop {
+        let Some(governance) = kept.take() else {
+            match end.recv_timeout(kept.wait()) {
+                Err(RecvTimeoutError::Timeout) => continue,
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+        };
+        let worker = match Worker::new(governance, server_key, client.clone()) {
+            Ok(worker) => worker,
+            Err(error) => {
+                tracing::error!(%error, "webhooks are not told");
+                continue;
+            }
+        };
+        let working = std::panic::AssertUnwindSafe(|| worker.run(end));
+        if std::panic::catch_unwind(working).is_ok() {
+            return;
+        }
+        tracing::error!("telling webhooks ended in a bug and begins anew");
+    }
 }
 
 /// Tells webhooks what happens.

@@ -9,7 +9,9 @@
 //! take the organisation from the caller's key and from nowhere else.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
 use super::flush::{self, Answers, Flusher, Flushes, Post, Sealed};
+use super::keep::{Kept, Open};
 use super::key::{self, Key, Org, Scope};
 use super::line::{Next, Receiver, Sender, line};
 use super::person::{Issuers, Person};
@@ -294,20 +297,23 @@ pub struct Crowded;
 #[derive(Debug, Clone)]
 pub struct Lanes {
     queues: [Sender<Job>; 4],
+    signs: [Arc<AtomicBool>; 4],
 }
 
 impl Lanes {
-    /// Threads end when the last clone of the queues is gone and all that waited is done.
-    pub fn start<Open>(
-        open: &Arc<Open>,
+    /// Threads end when the last clone of the queues is gone and all that waited is done. While the
+    /// store is away they refuse; any other error of opening it is returned.
+    pub fn start(
+        open: &Arc<Open<Desk>>,
         post: &Post,
-    ) -> Result<(Self, Vec<JoinHandle<()>>), GovernanceError>
-    where
-        Open: Fn() -> Result<Desk, GovernanceError> + Send + Sync + 'static,
-    {
+    ) -> Result<(Self, Vec<JoinHandle<()>>), GovernanceError> {
         let (mut threads, flushes) = (Vec::new(), Arc::new(Flushes::default()));
-        let mut lane = |name: &str, grouped: bool| -> Result<Sender<Job>, GovernanceError> {
-            let desk = open()?;
+        let mut is_open = true;
+        let mut lane = |name: &str, grouped: bool| -> Result<_, GovernanceError> {
+            // What is away for the first is away for all.
+            let mut kept = if is_open { Kept::begin(open)? } else { Kept::later(open) };
+            is_open = kept.is_open();
+            let sign = kept.sign();
             let (queue, jobs) = line(WAITING_MAX);
             let manner = if grouped {
                 let flusher = Flusher::start(&flushes, jobs.nudge(), post);
@@ -317,19 +323,31 @@ impl Lanes {
             } else {
                 Manner::Single(Arc::clone(&flushes))
             };
-            let open = Arc::clone(open);
-            let serve = move || work(desk, &jobs, &*open, &manner);
+            let serve = move || {
+                loop {
+                    let working = AssertUnwindSafe(|| work(&mut kept, &jobs, &manner));
+                    if catch_unwind(working).is_ok() {
+                        return;
+                    }
+                    tracing::error!("a lane ended in a bug and begins anew");
+                    kept.lose();
+                }
+            };
             let thread = std::thread::Builder::new().name(name.to_owned()).spawn(serve);
             threads.push(thread.map_err(GovernanceError::Thread)?);
-            Ok(queue)
+            Ok((queue, sign))
         };
-        let queues = [
-            lane("ao-read", false)?,
-            lane("ao-write", true)?,
-            lane("ao-slow", false)?,
-            lane("ao-out", false)?,
-        ];
-        Ok((Self { queues }, threads))
+        let (read, read_sign) = lane("ao-read", false)?;
+        let (write, write_sign) = lane("ao-write", true)?;
+        let (slow, slow_sign) = lane("ao-slow", false)?;
+        let (out, out_sign) = lane("ao-out", false)?;
+        let queues = [read, write, slow, out];
+        Ok((Self { queues, signs: [read_sign, write_sign, slow_sign, out_sign] }, threads))
+    }
+
+    /// Whether every lane has a store to work with.
+    pub fn are_open(&self) -> bool {
+        self.signs.iter().all(|sign| sign.load(Ordering::Acquire))
     }
 
     pub fn send(&self, lane: Lane, job: Job) -> Result<(), Crowded> {
@@ -351,12 +369,32 @@ enum Manner {
     Grouped(Flusher),
 }
 
-fn work(
-    mut desk: Desk,
-    jobs: &Receiver<Job>,
-    open: &dyn Fn() -> Result<Desk, GovernanceError>,
-    manner: &Manner,
-) {
+/// The next that waits; `None` when nothing will come any more. In between a lane without a store
+/// tries for one, and one with time puts its store in order.
+fn next(kept: &mut Kept<Desk>, jobs: &Receiver<Job>, in_order: &mut bool) -> Option<Job> {
+    loop {
+        let most = match (kept.is_open(), *in_order) {
+            (false, _) => Some(kept.wait()),
+            (true, false) => Some(REST_AFTER),
+            (true, true) => None,
+        };
+        match jobs.wait(most) {
+            Next::Item(job) => return Some(job),
+            Next::Nudged => {}
+            Next::Idle if kept.is_open() => {
+                rest(kept);
+                *in_order = true;
+            }
+            Next::Idle => drop(kept.get()),
+            Next::Ended => {
+                rest(kept);
+                return None;
+            }
+        }
+    }
+}
+
+fn work(kept: &mut Kept<Desk>, jobs: &Receiver<Job>, manner: &Manner) {
     let mut held_since: Option<Mono> = None;
     let mut in_order = true;
     loop {
@@ -364,19 +402,15 @@ fn work(
             job
         } else {
             held_since = None;
-            match jobs.wait((!in_order).then_some(REST_AFTER)) {
-                Next::Item(job) => job,
-                Next::Nudged => continue,
-                Next::Idle => {
-                    rest(&mut desk);
-                    in_order = true;
-                    continue;
-                }
-                Next::Ended => return rest(&mut desk),
-            }
+            let Some(job) = next(kept, jobs, &mut in_order) else { return };
+            job
+        };
+        let Some(desk) = kept.get() else {
+            drop(first.answer.send(Err(Refusal::away())));
+            continue;
         };
         let whole = match manner {
-            Manner::Single(flushes) => one(&mut desk, first, flushes),
+            Manner::Single(flushes) => one(desk, first, flushes),
             Manner::Grouped(flusher) => {
                 let now = clock::now().mono;
                 if now.since(*held_since.get_or_insert(now)) > HELD_MAX {
@@ -384,26 +418,20 @@ fn work(
                     held_since = None;
                 }
                 in_order = false;
-                group(&mut desk, first, jobs, flusher)
+                group(desk, first, jobs, flusher)
             }
         };
-        if whole {
-            continue;
-        }
-        // What a bug left half done goes with the desk.
-        match open() {
-            Ok(fresh) => desk = fresh,
-            Err(error) => {
-                let error = crate::base::chain::text(&error);
-                tracing::error!(error, "the store cannot be opened again, so this lane ends");
-                return;
-            }
+        if !whole {
+            // What a bug left half done goes with the desk.
+            kept.lose();
+            drop(kept.get());
         }
     }
 }
 
 /// Puts the store in order, for which there was no time.
-fn rest(desk: &mut Desk) {
+fn rest(kept: &mut Kept<Desk>) {
+    let Some(desk) = kept.get() else { return };
     if let Err(error) = desk.governance.store().rest() {
         let error = crate::base::chain::text(&error);
         tracing::warn!(error, "the store was left for the next to put in order");
@@ -422,7 +450,7 @@ fn one(desk: &mut Desk, job: Job, flushes: &Flushes) -> bool {
 
 /// `None`: it ended in a bug, and its caller is refused as nothing answers it.
 fn served(desk: &mut Desk, work: Box<dyn FnOnce(&mut Desk) -> Answer + Send>) -> Option<Answer> {
-    let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(desk)));
+    let answer = catch_unwind(AssertUnwindSafe(|| work(desk)));
     answer.inspect_err(|_| tracing::error!("a request ended in a bug")).ok()
 }
 

@@ -4,7 +4,7 @@
 //! it and then answers. Whoever else looks into the store may see a commit that is not on the disk
 //! yet, so the other lanes hold their answers back until all they may have seen is flushed.
 
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SendError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -113,6 +113,7 @@ pub async fn hand_out(mut posted: UnboundedReceiver<Answers>) {
 pub struct Flusher {
     pub flushes: Arc<Flushes>,
     pub post: Post,
+    nudge: Nudge<Job>,
     groups: Sender<Sealed>,
 }
 
@@ -123,19 +124,21 @@ impl Flusher {
         post: &Post,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (groups, sealed) = channel::<Sealed>();
-        let (shared, own) = (Arc::clone(flushes), post.clone());
+        let (shared, own, told) = (Arc::clone(flushes), post.clone(), nudge.clone());
         let finish = move || {
             for group in sealed {
-                group.finish(&shared, &nudge, &own);
+                group.finish(&shared, &told, &own);
             }
         };
         let thread = std::thread::Builder::new().name("ao-flush".to_owned()).spawn(finish)?;
         let (flushes, post) = (Arc::clone(flushes), post.clone());
-        Ok((Self { flushes, post, groups }, thread))
+        Ok((Self { flushes, post, nudge, groups }, thread))
     }
 
     pub fn hand_over(&self, group: Sealed) {
-        // The thread lives as long as this does.
-        drop(self.groups.send(group));
+        // Without its thread it is done here: others wait for its end.
+        if let Err(SendError(group)) = self.groups.send(group) {
+            group.finish(&self.flushes, &self.nudge, &self.post);
+        }
     }
 }

@@ -102,6 +102,11 @@ pub fn as_agent(server: &str) -> String {
     format!("mcp:{server}")
 }
 
+/// Whether this is an MCP server's name there.
+pub fn is_server(agent: &str) -> bool {
+    agent.starts_with("mcp:")
+}
+
 fn found(tx: &mut dyn Tx, register: Register, name: &str) -> Result<Option<Value>, DbError> {
     Ok(tx.fact(register.word(), name)?.filter(|row| row["gone"] == false))
 }

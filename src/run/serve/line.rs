@@ -93,6 +93,12 @@ impl<T> Drop for Open<T> {
     }
 }
 
+impl<T> Clone for Nudge<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
 impl<T> Nudge<T> {
     pub fn nudge(&self) {
         self.0.state().nudged = true;

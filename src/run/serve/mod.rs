@@ -5,12 +5,15 @@
 //! Without TLS, its own or that of a proxy in front, it listens on loopback only.
 
 pub mod action;
+pub mod broken;
+pub mod command;
 pub mod deliver;
 pub mod desk;
 pub mod flush;
 pub mod gate;
 pub mod json;
 pub mod judge;
+pub mod keep;
 pub mod key;
 pub mod line;
 pub mod log;
@@ -33,6 +36,7 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -45,7 +49,9 @@ use axum::routing::{MethodFilter, on};
 use axum::serve::ListenerExt as _;
 use serde_json::{Map, Value};
 
+use self::broken::Broken;
 use self::desk::{Call, Caller, Desk, Lane, Lanes};
+use self::keep::Kept;
 use self::metrics::Metrics;
 use self::person::{Issuers, PersonError};
 use self::refusal::Refusal;
@@ -95,6 +101,8 @@ pub enum ServeError {
     Tls(#[from] tls::TlsError),
     #[error(transparent)]
     Classes(#[from] ClassesError),
+    #[error("the server's thread `{0}` ended, so all of it does; the log says why")]
+    Broken(&'static str),
 }
 
 struct Shared {
@@ -121,6 +129,7 @@ pub struct Server {
     /// The webhooks' worker ends when this is dropped.
     telling: Option<std::sync::mpsc::Sender<()>>,
     threads: Vec<JoinHandle<()>>,
+    broken: Broken,
 }
 
 impl Server {
@@ -143,20 +152,19 @@ impl Server {
             }
             None => Table::shipped().clone(),
         };
-        let governance = Governance::open(&project)?;
-        let server_key = governance.operator.server_key().map_err(GovernanceError::Operator)?;
+        let operator = Governance::operator_for(&project)?;
+        let server_key = operator.server_key().map_err(GovernanceError::Operator)?;
         let people = project.config.serve.people.as_ref();
         let issuers = Arc::new(Issuers::read(&server_key, people)?);
         let client = Client::new(webhook::reach(&project.config)).map_err(ServeError::Client)?;
-        let worker = deliver::Worker::new(governance, server_key, client);
-        let worker = worker.map_err(ServeError::Start)?;
         let (project, table) = (Arc::new(project), Arc::new(table));
         let shared_project = Arc::clone(&project);
         let mut secret = [0; 32];
         let random = std::fs::File::open("/dev/urandom");
         random.and_then(|mut file| file.read_exact(&mut secret)).map_err(ServeError::Start)?;
         let (post, posted) = tokio::sync::mpsc::unbounded_channel();
-        let open = Arc::new(move || Desk::open(&project, &table, secret, &issuers));
+        let open: Arc<keep::Open<Desk>> =
+            Arc::new(move || Desk::open(&project, &table, secret, &issuers));
         let (lanes, mut threads) = Lanes::start(&open, &post)?;
         let failed = |cause| ServeError::Listen { address: listen, cause };
         let listener = std::net::TcpListener::bind(listen).map_err(failed)?;
@@ -169,19 +177,42 @@ impl Server {
         let (end, ended) = tokio::sync::oneshot::channel();
         let heard = hear(&shared_project, &lanes)?;
         let shared = Arc::new(Shared { lanes, metrics: Metrics::default() });
-        threads.insert(
-            0,
-            std::thread::spawn(move || {
-                runtime.spawn(flush::hand_out(posted));
-                runtime.block_on(run(listener, certificate, router(&shared), ended));
-                // What was accepted is answered or recorded: the lanes end when all that waits is done.
-                drop(shared);
-                runtime.shutdown_background();
-            }),
-        );
+        let broken = Broken::default();
+        let speak = move || {
+            runtime.spawn(flush::hand_out(posted));
+            let told = runtime.block_on(run(listener, certificate, router(&shared), ended));
+            // What was accepted is answered or recorded: the lanes end when all that waits is done.
+            drop(shared);
+            runtime.shutdown_background();
+            told
+        };
+        threads.insert(0, broken.watch("ao-http", speak).map_err(ServeError::Start)?);
         let (telling, told) = std::sync::mpsc::channel();
-        threads.push(std::thread::spawn(move || worker.run(&told)));
-        Ok(Self { address, end: Some(end), listener: heard, telling: Some(telling), threads })
+        let governance: Arc<keep::Open<Governance>> =
+            Arc::new(move || Governance::open(&shared_project));
+        let tell = move || {
+            deliver::keep(Kept::later(&governance), server_key, &client, &told);
+            true
+        };
+        threads.push(broken.watch("ao-webhooks", tell).map_err(ServeError::Start)?);
+        Ok(Self {
+            address,
+            end: Some(end),
+            listener: heard,
+            telling: Some(telling),
+            threads,
+            broken,
+        })
+    }
+
+    /// Calls `tell` when a part of the server ended that cannot begin anew: it serves nobody any more.
+    pub fn when_broken(&self, tell: impl FnOnce() + Send + 'static) {
+        self.broken.tell(tell);
+    }
+
+    /// Whether that is so, as an error.
+    pub fn broken(&self) -> Option<ServeError> {
+        self.broken.thread().map(ServeError::Broken)
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -233,29 +264,33 @@ fn hear(project: &Project, lanes: &Lanes) -> Result<Option<Listener>, Governance
     Ok(Some(Listener::start(address, changed)))
 }
 
+/// Whether it ended as it was told to.
 async fn run(
     listener: std::net::TcpListener,
     certificate: Option<Arc<tls::Certificate>>,
     router: Router,
     ended: tokio::sync::oneshot::Receiver<()>,
-) {
-    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+) -> bool {
+    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return false };
     if let Some(certificate) = certificate {
-        let Ok(listener) = tls::Listener::new(listener, certificate) else { return };
+        let Ok(listener) = tls::Listener::new(listener, certificate) else { return false };
         return carry(listener, router, ended).await;
     }
     // Head and body of an answer are two writes; waiting between them costs clients 40 ms a call.
-    carry(listener.tap_io(|stream| drop(stream.set_nodelay(true))), router, ended).await;
+    carry(listener.tap_io(|stream| drop(stream.set_nodelay(true))), router, ended).await
 }
 
-async fn carry<L>(listener: L, router: Router, ended: tokio::sync::oneshot::Receiver<()>)
+async fn carry<L>(listener: L, router: Router, ended: tokio::sync::oneshot::Receiver<()>) -> bool
 where
     L: axum::serve::Listener,
     L::Addr: std::fmt::Debug,
 {
     let (told, last) = tokio::sync::oneshot::channel::<()>();
+    let is_told = Arc::new(AtomicBool::new(false));
+    let telling = Arc::clone(&is_told);
     let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
         drop(ended.await);
+        telling.store(true, Ordering::Release);
         drop(told);
     });
     let patience = async move {
@@ -266,6 +301,7 @@ where
         _ = serving => {}
         () = patience => tracing::warn!("connections that did not end in time were cut off"),
     }
+    is_told.load(Ordering::Acquire)
 }
 
 fn router(shared: &Arc<Shared>) -> Router {
@@ -384,20 +420,27 @@ async fn open_answer(shared: &Arc<Shared>, open: Open) -> Result<Value, Refusal>
         Open::Health => Ok(serde_json::json!({ "status": "ok", "version": crate::VERSION })),
         Open::Metrics => Ok(Value::String(shared.metrics.render())),
         Open::Description => Ok(openapi::description()),
-        Open::Ready => {
-            on_lane(shared, Lane::Write, ANSWER_WAIT, |desk| {
-                desk.policies.refresh();
-                key::orgs(desk.governance.store())?;
-                // The alarm's text may name files: it is shown to those who run the server.
-                let degraded = desk.policies.in_force().alarm.is_some();
-                let differ = peers::differ(desk)?;
-                Ok(serde_json::json!({
-                    "status": "ready", "policies_degraded": degraded, "policies_differ": differ,
-                }))
-            })
-            .await
-        }
+        Open::Ready => ready(shared).await,
     }
+}
+
+/// 503 as long as anything is missing that decisions need: who asks this sends no actions.
+async fn ready(shared: &Arc<Shared>) -> Result<Value, Refusal> {
+    let not_ready = |detail: &str| Refusal::new(503, detail);
+    if !shared.lanes.are_open() {
+        return Err(not_ready("the store is away"));
+    }
+    let asked = on_lane(shared, Lane::Write, ANSWER_WAIT, |desk| {
+        desk.policies.refresh();
+        key::orgs(desk.governance.store())?;
+        // The alarm's text may name files: it is shown to those who run the server.
+        let degraded = desk.policies.in_force().alarm.is_some();
+        let differ = peers::differ(desk)?;
+        Ok(serde_json::json!({
+            "status": "ready", "policies_degraded": degraded, "policies_differ": differ,
+        }))
+    });
+    asked.await.map_err(|_| not_ready("the store does not answer"))
 }
 
 async fn on_lane(

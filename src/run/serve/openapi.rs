@@ -245,7 +245,7 @@ fn object(fields: &[Field]) -> Value {
 }
 
 /// What can come beside the good answer, wherever it comes.
-const REFUSALS: [(&str, &str); 10] = [
+const REFUSALS: [(&str, &str); 11] = [
     ("400", "header, query or body cannot be read"),
     ("401", "no valid key or token"),
     ("403", "not allowed, not there, or not to be decided now"),
@@ -256,10 +256,12 @@ const REFUSALS: [(&str, &str); 10] = [
     ("422", "a field is wrong"),
     ("429", "too many requests wait"),
     ("501", "this server does not have this part of the API"),
+    ("503", "the store is away, or a part of the server is"),
 ];
 
 fn refusals(route: &Route) -> &'static [&'static str] {
     match route.answer {
+        Answer::Open(Open::Ready) => &["400", "404", "503"],
         Answer::Open(_) => &["400", "403", "404", "429"],
         Answer::Desk(..) => &["400", "401", "403", "404", "408", "413", "415", "422", "429"],
         Answer::Absent => &["400", "401", "403", "404", "408", "413", "415", "422", "429", "501"],

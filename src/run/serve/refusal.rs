@@ -39,6 +39,11 @@ impl Refusal {
         Self::forbidden(ABSENT)
     }
 
+    /// There is no store to decide by. No 5xx: clients would send it again, up to sixteen times.
+    pub fn away() -> Self {
+        Self::forbidden("the store is away, so this is refused")
+    }
+
     /// What published clients take for a denial rather than an error: `error` says "violation".
     pub fn violation(detail: impl Into<String>, more: Value) -> Self {
         Self { status: 403, detail: detail.into(), more: Some(more) }

@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 
 use super::action::within;
+use super::command;
 use super::desk::{self, Call, Desk};
 use super::judge::Court;
 use super::refusal::Refusal;
@@ -13,8 +14,8 @@ use crate::govern::audit::{Draft, Kind};
 use crate::govern::trust::Level;
 use crate::run::governance::decide::set_trust;
 use crate::run::governance::session::SESSION;
-use crate::sys::db;
 use crate::sys::db::rows::{KillSwitch, SessionTotals, TrustRow};
+use crate::sys::db::{self, DbError, Tx};
 
 pub const AGENT: &str = "remote_agent";
 pub const HEARTBEAT: &str = "heartbeat";
@@ -35,7 +36,7 @@ pub fn agent_name(name: &str) -> Result<(), Refusal> {
 }
 
 /// The agent of the body, which the key must be allowed to speak for.
-fn own_agent(call: &Call) -> Result<String, Refusal> {
+pub fn own_agent(call: &Call) -> Result<String, Refusal> {
     let agent = match (call.path.get("agent_id"), &call.caller.agent) {
         (Some(agent), _) => agent.clone(),
         (None, Some(own)) => call.text("agent_id")?.unwrap_or(own).to_owned(),
@@ -130,15 +131,9 @@ fn altered(desk: &mut Desk, call: &Call, name: &str, value: &Value) -> Result<Va
     Ok(answer)
 }
 
-/// `GET /api/registry/agents/{agent_id}/commands`: this server gives none.
-pub fn commands(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
-    known(desk, call)?;
-    Ok(json!({ "commands": [] }))
-}
-
-/// As no command is ever given, there is none to acknowledge.
-pub fn acknowledge(_desk: &mut Desk, _call: &Call) -> Result<Value, Refusal> {
-    Err(Refusal::absent())
+/// Whether the agent was registered and not taken off since.
+pub fn is_registered(tx: &mut dyn Tx, agent: &str) -> Result<bool, DbError> {
+    Ok(tx.fact(AGENT, agent)?.is_some_and(|row| row["gone"] == false))
 }
 
 fn known(desk: &mut Desk, call: &Call) -> Result<(Value, Option<Value>), Refusal> {
@@ -151,6 +146,7 @@ fn known(desk: &mut Desk, call: &Call) -> Result<(Value, Option<Value>), Refusal
 }
 
 /// `POST /api/agents/health/heartbeat`; only of registered agents, so that names cannot fill the store.
+/// The answer carries the commands that wait for the agent.
 pub fn heartbeat(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
     let agent = own_agent(call)?;
     let mut row = json!({ "at": call.now.wall.timestamp() });
@@ -162,16 +158,17 @@ pub fn heartbeat(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
             .cloned()
             .unwrap_or_default();
     }
-    let there = desk::write(&mut desk.governance, call, |tx| {
-        let there = tx.fact(AGENT, &agent)?.is_some_and(|row| row["gone"] == false);
-        if there {
-            let since = tx.fact(HEARTBEAT, &agent)?.map(|before| before["since"].clone());
-            row["since"] = since.unwrap_or_else(|| row["at"].clone());
-            tx.fact_put(HEARTBEAT, &agent, &row)?;
+    let commands = desk::write(&mut desk.governance, call, |tx| {
+        if !is_registered(tx, &agent)? {
+            return Ok(None);
         }
-        Ok(there)
+        let since = tx.fact(HEARTBEAT, &agent)?.map(|before| before["since"].clone());
+        row["since"] = since.unwrap_or_else(|| row["at"].clone());
+        tx.fact_put(HEARTBEAT, &agent, &row)?;
+        command::deliver(tx, &agent, call.now).map(Some)
     })?;
-    if there { Ok(json!({ "success": true })) } else { Err(Refusal::absent()) }
+    let commands = commands.ok_or_else(Refusal::absent)?;
+    Ok(json!({ "success": true, "commands": commands }))
 }
 
 /// How an agent is, by its last heartbeat.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::desk::{Call, Desk, Lane};
 use super::key::Scope;
 use super::refusal::Refusal;
-use super::{action, gate, log, registry, topology, webhook};
+use super::{action, command, gate, log, registry, topology, webhook};
 
 /// A method of HTTP that some endpoint has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,9 +98,9 @@ pub const ROUTES: &[Route] = &[
     route(Post, "/api/registry/agents", On(Write, AGENT, registry::register), "register an agent; again is no error"),
     route(Put, "/api/registry/agents/{agent_id}", On(Write, AGENT, registry::change), "link a model to an agent"),
     route(Delete, "/api/registry/agents/{agent_id}", On(Write, AGENT, registry::deregister), "take an agent off the register"),
-    route(Get, "/api/registry/agents/{agent_id}/commands", On(Read, AGENT, registry::commands), "commands for an agent; there are none"),
-    route(Post, "/api/registry/agents/{agent_id}/commands/{command_id}/ack", On(Read, AGENT, registry::acknowledge), "403: there is no command"),
-    route(Post, "/api/agents/health/heartbeat", On(Write, AGENT, registry::heartbeat), "a registered agent is alive"),
+    route(Get, "/api/registry/agents/{agent_id}/commands", On(Write, AGENT, command::list), "commands that wait for an agent"),
+    route(Post, "/api/registry/agents/{agent_id}/commands/{command_id}/ack", On(Write, AGENT, command::acknowledge), "an agent has heard a command"),
+    route(Post, "/api/agents/health/heartbeat", On(Write, AGENT, registry::heartbeat), "a registered agent is alive; the answer has its commands"),
     route(Get, "/api/agents/health/{agent_id}", On(Read, ANY, registry::agent_status), "when an agent was heard last"),
     route(Put, "/api/v1/agents/{agent_id}/trust", On(Write, ADMIN, registry::trust), "set an agent's level of trust"),
 

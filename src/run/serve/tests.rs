@@ -16,6 +16,7 @@ use crate::sys::db::postgres::server;
 use crate::sys::load;
 
 mod doors;
+mod outage;
 
 std::thread_local! {
     /// Where the rigs of this thread keep their store; `None`: in a file.
@@ -23,7 +24,7 @@ std::thread_local! {
 }
 
 /// What holds whichever store is behind the server: every test of this file but the last.
-const PROMISES: [fn(); 9] = [
+const PROMISES: [fn(); 10] = [
     what_is_foreign_and_what_is_absent_get_the_same_bytes_on_every_endpoint,
     a_refused_lineage_leaves_an_audit_record_and_no_act,
     a_session_stops_at_its_caps_and_not_before,
@@ -32,6 +33,7 @@ const PROMISES: [fn(); 9] = [
     requests_without_a_good_key_scope_or_body_are_refused,
     a_key_of_one_agent_speaks_for_no_other,
     a_cascade_is_previewed_then_blocks_all_below_at_once,
+    agents_elsewhere_are_told_of_a_kill_until_they_acknowledge_it_or_it_is_lifted,
     a_server_that_ends_answers_what_it_accepted,
 ];
 
@@ -443,6 +445,80 @@ fn a_cascade_is_previewed_then_blocks_all_below_at_once() {
         rig.call(ADMIN, Verb::Get, "/api/v1/orchestration/topology/export?format=csv", &json!({}));
     assert!(csv.text.contains("\"right\",\"leaf\""), "{csv:?}");
     rig.call(AGENT, Verb::Post, path, &json!({})).check(403, "scope");
+}
+
+#[test]
+fn agents_elsewhere_are_told_of_a_kill_until_they_acknowledge_it_or_it_is_lifted() {
+    let rig = Rig::new("");
+    let far = |name: &str| json!({ "agent_id": name, "agent_type": "automation" });
+    for name in ["lead", "far"] {
+        rig.call(AGENT, Verb::Post, "/api/registry/agents", &far(name)).check(200, "true");
+    }
+    let edge = json!({ "orchestrator_agent_id": "lead", "worker_agent_ids": ["far", "unknown"] });
+    rig.call(ADMIN, Verb::Post, "/api/v1/orchestration/topology", &edge).check(200, "true");
+    let beat = |name: &str| {
+        let body = json!({ "agent_id": name });
+        rig.call(AGENT, Verb::Post, "/api/agents/health/heartbeat", &body).check(200, "true")
+    };
+    assert_eq!(beat("far")["commands"], json!([]));
+    let kill = || {
+        let body =
+            json!({ "orchestrator_agent_id": "lead", "reason": "it went astray", "confirm": true });
+        let path = "/api/v1/orchestration/topology/kill-cascade";
+        rig.call(ADMIN, Verb::Post, path, &body).check(200, "blocked_at")["left_elsewhere"].clone()
+    };
+    let row = |agent: &str, registered: bool, command: &str, health: &str| json!({ "agent": agent, "registered": registered, "command": command, "health": health });
+    let left = json!([
+        row("lead", true, "pending", "unknown"),
+        row("far", true, "pending", "healthy"),
+        row("unknown", false, "pending", "unknown"),
+    ]);
+    assert_eq!(kill(), left);
+    let told = beat("far")["commands"].clone();
+    let commands = |name: &str| {
+        let path = format!("/api/registry/agents/{name}/commands");
+        rig.call(AGENT, Verb::Get, &path, &json!({})).check(200, "")["commands"].clone()
+    };
+    // Until it is acknowledged it is told again, by either door and under the same name.
+    assert_eq!((told.clone(), commands("far")), (commands("far"), told.clone()));
+    let [command] = told.as_array().unwrap().as_slice() else { panic!("{told}") };
+    assert_eq!(command["command_type"], "BLOCK");
+    assert_eq!(
+        (&command["reason"], &command["is_broadcast"]),
+        (&json!("it went astray"), &json!(false))
+    );
+    assert_eq!(kill()[1]["command"], "delivered");
+    assert_eq!(commands("far"), told, "a switch pulled twice is one command");
+    let id = command["command_id"].as_str().unwrap();
+    let ack = |name: &str, id: &str| {
+        let path = format!("/api/registry/agents/{name}/commands/{id}/ack");
+        rig.call(AGENT, Verb::Post, &path, &json!({}))
+    };
+    ack("lead", id).check(403, "not found");
+    ack("far", "0").check(403, "not found");
+    for _ in 0..2 {
+        ack("far", id).check(200, "acknowledged");
+        assert_eq!(beat("far")["commands"], json!([]));
+    }
+    assert_eq!(kill()[1]["command"], "acknowledged");
+    let edges = "/api/v1/orchestration/topology";
+    let listed = rig.call(ADMIN, Verb::Get, edges, &json!({})).check(200, "far");
+    assert_eq!(listed["edges"][0]["worker_command"], "acknowledged", "{listed}");
+    // A switch that is lifted takes its command back; one for everybody is a broadcast.
+    let mut governance = Governance::open(&rig.project).unwrap();
+    let lift = |governance: &mut Governance, target: &str| {
+        governance.unkill(&[target.to_owned()], "ann", "", clock::now()).unwrap();
+    };
+    assert_eq!(commands("lead").as_array().unwrap().len(), 1);
+    lift(&mut governance, "lead");
+    assert_eq!(commands("lead"), json!([]));
+    let number = key::org(governance.store(), LOCAL_ORG).unwrap().unwrap().number;
+    let path = format!("/api/billing/kill-switch/{number}/trigger");
+    let all = rig.call(ADMIN, Verb::Post, &path, &json!({ "reason": "everybody stop" }));
+    assert_eq!(all.check(200, "blocked")["left_elsewhere"].as_array().unwrap().len(), 2);
+    assert_eq!(commands("lead")[0]["is_broadcast"], true);
+    rig.call(AGENT, Verb::Delete, "/api/registry/agents/far", &json!({})).check(200, "true");
+    ack("far", id).check(403, "not found");
 }
 
 #[test]

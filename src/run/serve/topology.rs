@@ -4,11 +4,12 @@
 //! with a token whose agents have changed since is refused; without one it takes those of that
 //! moment. Agents are blocked first, then the processes of those that run on this machine are ended.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use super::action::within;
+use super::command;
 use super::desk::{self, Call, Desk};
 use super::gate;
 use super::refusal::Refusal;
@@ -22,6 +23,8 @@ use crate::sys::db::{self, DbError, Tx};
 
 pub const EDGE: &str = "edge";
 const WORKERS_MAX: usize = 20;
+/// Of one orchestrator, over all calls.
+const FAN_OUT_MAX: usize = 1_000;
 const REASON_CHARS_MAX: usize = 1_000;
 /// A preview is good for so long.
 const PREVIEW_SECONDS: i64 = 600;
@@ -88,6 +91,32 @@ pub fn register_mcp(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
     }))
 }
 
+/// All edges of the organisation.
+fn edges(tx: &mut dyn Tx) -> Result<Edges, DbError> {
+    let mut edges = Edges::new();
+    for (_, row) in tx.facts(EDGE)? {
+        let end = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+        edges.entry(end("orchestrator_agent_id")).or_default().insert(end("worker_agent_id"));
+    }
+    Ok(edges)
+}
+
+/// Why these workers cannot stand below the orchestrator, beside what is there.
+fn unfit(edges: &Edges, orchestrator: &str, workers: &[String]) -> Option<Refusal> {
+    let own = edges.get(orchestrator);
+    let new = workers.iter().filter(|it| !own.is_some_and(|own| own.contains(*it)));
+    if own.map_or(0, BTreeSet::len) + new.count() > FAN_OUT_MAX {
+        let text = format!("an orchestrator has at most {FAN_OUT_MAX} workers");
+        return Some(Refusal::invalid(text));
+    }
+    let closes = |worker: &&String| {
+        cascade(edges, worker).is_none_or(|below| below.iter().any(|it| it == orchestrator))
+    };
+    let closing = workers.iter().find(closes)?;
+    let text = format!("{closing} is above {orchestrator}, so it cannot be its worker");
+    Some(Refusal::invalid(text))
+}
+
 /// Writes the edges that are not there yet; `None` of a worker: absent.
 fn joined(
     desk: &mut Desk,
@@ -96,8 +125,11 @@ fn joined(
     workers: impl Fn(&mut dyn Tx) -> Result<Option<Vec<String>>, DbError>,
 ) -> Result<Vec<String>, Refusal> {
     let by = call.caller.name();
-    let joined = desk::write(&mut desk.governance, call, |tx| {
-        let Some(workers) = workers(tx)? else { return Ok(None) };
+    desk::write(&mut desk.governance, call, |tx| {
+        let Some(workers) = workers(tx)? else { return Ok(Err(Refusal::absent())) };
+        if let Some(refusal) = unfit(&edges(tx)?, orchestrator, &workers) {
+            return Ok(Err(refusal));
+        }
         for worker in &workers {
             let place = key(orchestrator, worker);
             if tx.fact(EDGE, &place)?.is_none() {
@@ -111,9 +143,8 @@ fn joined(
                 db::append(tx, &draft, call.now)?;
             }
         }
-        Ok(Some(workers))
-    })?;
-    joined.ok_or_else(Refusal::absent)
+        Ok(Ok(workers))
+    })?
 }
 
 fn rows(tx: &mut dyn Tx, call: &Call, about: Option<&str>) -> Result<Vec<Value>, DbError> {
@@ -128,6 +159,8 @@ fn rows(tx: &mut dyn Tx, call: &Call, about: Option<&str>) -> Result<Vec<Value>,
         let heard = tx.fact(registry::HEARTBEAT, &worker)?;
         row["worker_status"] = registry::health(heard.as_ref(), call.now.wall).into();
         row["worker_killed"] = kills.iter().any(|kill| kill.covers(&worker)).into();
+        row["worker_command"] =
+            command::status(tx, &worker, &kills)?.map(command::Status::word).into();
         rows.push(row);
     }
     Ok(rows)
@@ -202,11 +235,7 @@ pub fn kill_cascade(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
     within("reason", &why, REASON_CHARS_MAX)?;
     let execute = call.flag("confirm", false)? || !call.flag("dry_run", true)?;
     let (agents, there) = desk::read(&mut desk.governance, call, |tx| {
-        let mut edges = Edges::new();
-        for (_, row) in tx.facts(EDGE)? {
-            let end = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
-            edges.entry(end("orchestrator_agent_id")).or_default().insert(end("worker_agent_id"));
-        }
+        let edges = edges(tx)?;
         let acted = db::rows::ActionQuery {
             agent: Some(root.clone()),
             limit: 1,
@@ -245,9 +274,11 @@ pub fn kill_cascade(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
         }
     }
     let by = call.caller.name();
-    block(desk, call, &agents, &by, &why)?;
+    let elsewhere: Vec<&str> =
+        agents.iter().map(String::as_str).filter(|it| !runs_in(&here, it)).collect();
+    let left = block(desk, call, &agents, &by, &why, &elsewhere)?;
     let blocked_at = crate::sys::clock::now();
-    let ended = if here.is_empty() { Vec::new() } else { kill::end(&desk.project, &here) };
+    let ended = if here.is_empty() { Vec::new() } else { kill::end_promptly(&desk.project, &here) };
     let ended: Vec<Value> = ended
         .into_iter()
         .map(|it| json!({ "agent": it.unit, "processes": it.processes, "failed": it.failed }))
@@ -255,6 +286,7 @@ pub fn kill_cascade(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
     Ok(json!({
         "dry_run": false, "success": true, "orchestrator_agent_id": root, "agents": agents,
         "total": agents.len(), "blocked_at": blocked_at.wall.to_rfc3339(), "ended_here": ended,
+        "left_elsewhere": left,
     }))
 }
 
@@ -293,28 +325,39 @@ pub fn end_killed(desk: &mut Desk) {
     if here.is_empty() {
         return;
     }
-    for ended in kill::end(&desk.project, &here) {
+    for ended in kill::end_promptly(&desk.project, &here) {
         let (agent, failed) = (ended.unit.to_string(), ended.failed.unwrap_or_default());
         tracing::info!(agent, ended.processes, failed, "killed from elsewhere, ended here");
     }
 }
 
+/// Whether the agent is one of this machine's, or no agent that could hear anything.
+fn runs_in(here: &BTreeSet<UnitName>, agent: &str) -> bool {
+    gate::is_server(agent) || here.iter().any(|unit| unit.as_str() == agent)
+}
+
+/// Blocks all targets at once, and says what is left for those elsewhere to hear. A switch that is in
+/// force stays as it was pulled, so that nobody hears of it twice.
 fn block(
     desk: &mut Desk,
     call: &Call,
     targets: &[String],
     by: &str,
     why: &str,
-) -> Result<(), Refusal> {
+    elsewhere: &[&str],
+) -> Result<Vec<Value>, Refusal> {
     desk::write(&mut desk.governance, call, |tx| {
         let why = crate::base::redact::text(why);
+        let mut known: BTreeMap<String, KillSwitch> =
+            tx.kills()?.into_iter().map(|kill| (kill.target.clone(), kill)).collect();
         for target in targets {
-            let (target, by, why) = (target.clone(), by.to_owned(), why.clone());
-            let draft = Draft::new(Kind::Killed, &by, &target).with("why", why.clone());
-            tx.kill_put(&KillSwitch { target, by, why, at: call.now.wall })?;
+            let draft = Draft::new(Kind::Killed, by, target).with("why", why.clone());
+            let (by, why) = (by.to_owned(), why.clone());
+            let new = || KillSwitch { target: target.clone(), by, why, at: call.now.wall };
+            tx.kill_put(&known.remove(target).unwrap_or_else(new))?;
             db::append(tx, &draft, call.now)?;
         }
-        Ok(())
+        command::left(tx, elsewhere, call.now)
     })
 }
 
@@ -324,13 +367,20 @@ pub fn trigger(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
     let why = call.required("reason")?.to_owned();
     within("reason", &why, REASON_CHARS_MAX)?;
     let here = units(desk, call);
-    block(desk, call, &[KillSwitch::ALL.to_owned()], &call.caller.name(), &why)?;
-    let ended = if here.is_empty() { Vec::new() } else { kill::end(&desk.project, &here) };
+    let registered = desk::read(&mut desk.governance, call, |tx| tx.facts(registry::AGENT))?;
+    let elsewhere = registered.iter().filter(|(_, row)| row["gone"] == false);
+    let elsewhere: Vec<&str> =
+        elsewhere.map(|(agent, _)| agent.as_str()).filter(|it| !runs_in(&here, it)).collect();
+    let (all, by) = ([KillSwitch::ALL.to_owned()], call.caller.name());
+    let left = block(desk, call, &all, &by, &why, &elsewhere)?;
+    let ended = if here.is_empty() { Vec::new() } else { kill::end_promptly(&desk.project, &here) };
     let failed: Vec<Value> = ended
         .into_iter()
         .filter_map(|it| it.failed.map(|why| json!({ "agent": it.unit, "failed": why })))
         .collect();
-    Ok(json!({ "success": true, "blocked": true, "failed_here": failed }))
+    Ok(json!({
+        "success": true, "blocked": true, "failed_here": failed, "left_elsewhere": left,
+    }))
 }
 
 /// `POST /api/billing/kill-switch/{organization_id}/release`.
@@ -353,4 +403,30 @@ fn own_number(desk: &mut Desk, call: &Call) -> Result<(), Refusal> {
     let number = call.id("organization_id")?;
     let own = desk.org(call)?.number;
     if u64::try_from(number).ok() == Some(own) { Ok(()) } else { Err(Refusal::absent()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edge_closes_no_cycle_and_nobody_has_too_many_workers() {
+        let many = (0..FAN_OUT_MAX).map(|number| format!("w{number}")).collect::<BTreeSet<_>>();
+        let edges = Edges::from([
+            ("a".to_owned(), BTreeSet::from(["b".to_owned()])),
+            ("b".to_owned(), BTreeSet::from(["c".to_owned()])),
+            ("wide".to_owned(), many),
+        ]);
+        let check = |orchestrator: &str, workers: &[&str], expected: Option<&str>| {
+            let workers: Vec<String> = workers.iter().map(|it| (*it).to_owned()).collect();
+            let said = unfit(&edges, orchestrator, &workers).map(|refusal| refusal.detail);
+            assert_eq!(said.as_deref(), expected);
+        };
+        check("a", &["b", "c", "d"], None);
+        check("x", &["a"], None);
+        check("c", &["d", "a"], Some("a is above c, so it cannot be its worker"));
+        check("b", &["a"], Some("a is above b, so it cannot be its worker"));
+        check("wide", &["w1"], None);
+        check("wide", &["late"], Some("an orchestrator has at most 1000 workers"));
+    }
 }

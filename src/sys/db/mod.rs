@@ -257,6 +257,30 @@ pub enum DbError {
     Head(#[from] heads::HeadError),
 }
 
+impl DbError {
+    /// Whether the server of the store is merely not there now. A wrong password, an unknown database
+    /// or a certificate that does not hold are no such thing.
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Unreachable { cause, .. } => postgres::is_away(cause),
+            Self::Lost { .. } => true,
+            Self::Open { .. }
+            | Self::Newer { .. }
+            | Self::Replaced { .. }
+            | Self::Busy { .. }
+            | Self::Undone
+            | Self::Flush { .. }
+            | Self::Sql { .. }
+            | Self::Address(_)
+            | Self::Server { .. }
+            | Self::Encoding { .. }
+            | Self::OtherKeys { .. }
+            | Self::Damaged { .. }
+            | Self::Head(_) => false,
+        }
+    }
+}
+
 /// [`Store::write`] with a result.
 pub fn write<T>(
     store: &mut dyn Store,

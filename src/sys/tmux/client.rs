@@ -207,6 +207,19 @@ impl Tmux for ControlClient {
     }
 }
 
+/// Whether a request may wait for it: notifications tell nothing that a look does not.
+fn is_awaited(event: &Event) -> bool {
+    match event {
+        Event::Block { .. } | Event::Attached { .. } | Event::Exit { .. } | Event::Stray { .. } => {
+            true
+        }
+        Event::SessionsChanged
+        | Event::WindowClosed { .. }
+        | Event::Subscription { .. }
+        | Event::Other { .. } => false,
+    }
+}
+
 /// Why there is no answer.
 enum Broken {
     /// tmux answered, with an error.
@@ -247,7 +260,8 @@ impl Connection {
                 let mut reader = Reader::new();
                 let mut bytes = [0; 16 * 1024];
                 while let Ok(count @ 1..) = pipe.read(&mut bytes) {
-                    for event in reader.read(&bytes[..count]) {
+                    // A connection may lie idle for days: what no request waits for is not kept.
+                    for event in reader.read(&bytes[..count]).into_iter().filter(is_awaited) {
                         if sender.send(event).is_err() {
                             return;
                         }

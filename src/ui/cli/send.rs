@@ -13,7 +13,7 @@ use crate::run::engine::typed_text;
 use crate::run::journal::Journal;
 use crate::run::project::Project;
 use crate::run::request;
-use crate::run::typing::{self, Manner};
+use crate::run::typing::{self, Addressee, Manner};
 use crate::screen::detect::Detector;
 use crate::supervise::action::{Report, What};
 use crate::supervise::event::Outcome;
@@ -87,7 +87,9 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<u8, Failure> {
     let manner = Manner { busy_input: args.now, hold_max: wait, past_banner: false };
     let detector =
         Detector::of(&backend).map_err(|error| Failure::from_error(exit::FAILED, &error))?;
-    let outcome = match typing::type_text(&project, &agent, &detector, &typed, manner, &mut || {}) {
+    let to = Addressee { project: &project, agent: &agent, detector: &detector, seen: None };
+    let mut tmux = project.tmux(None);
+    let outcome = match typing::type_text(to, tmux.as_mut(), &typed, manner, &mut || {}) {
         Typed::Delivered { attempts } => Outcome::Submitted { keys: attempts },
         Typed::Held { why } | Typed::NotDelivered { why } => Outcome::NotSubmitted { why },
         Typed::Unknown { why } => Outcome::FateUnknown { why },

@@ -32,6 +32,7 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<u8, Failure> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let config = load_config(globals)?;
     act::refuse_inside_agent("serve")?;
+    crate::run::log::to_standard_error();
     // Before anything is accepted: a signal that comes at once must end well too.
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])
         .map_err(|error| failure(&ServeError::Start(error)))?;
@@ -47,9 +48,12 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<u8, Failure> {
     } else if !globals.quiet {
         print::out(&format!("listening on {url}"));
     }
+    let handle = signals.handle();
+    server.when_broken(move || handle.close());
     signals.forever().next();
+    let broken = server.broken();
     server.stop();
-    Ok(exit::DONE)
+    broken.map_or(Ok(exit::DONE), |error| Err(failure(&error)))
 }
 
 fn failure(error: &ServeError) -> Failure {
@@ -62,6 +66,7 @@ fn failure(error: &ServeError) -> Failure {
         ServeError::Governance(error) => governance_failure(error),
         ServeError::People(_) | ServeError::Tls(_) => Failure::from_error(exit::USAGE, error),
         ServeError::Client(_)
+        | ServeError::Broken(_)
         | ServeError::Start(_)
         | ServeError::ReadClasses(_)
         | ServeError::Classes(_) => Failure::from_error(exit::FAILED, error),

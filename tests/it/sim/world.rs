@@ -6,13 +6,14 @@
 //! asking for a second process or for the end of a foreign session is seen as what it is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use ao::base::name::{PaneId, UnitName};
+use ao::base::name::{PaneId, SessionName, UnitName};
 use ao::config::section::detect::Cure;
 use ao::screen::{Composer, Evidence, PaneState, Reading};
 use ao::supervise::event::{Event, Seen, Sighting, StartOutcome, StopOutcome};
 use ao::supervise::outbox::Typed;
-use ao::supervise::state::{Death, ServerId, UnitSpec};
+use ao::supervise::state::{Care, Death, Habits, ServerId, UnitKind, UnitSpec};
 
 use super::loops::REPORTER;
 
@@ -408,4 +409,45 @@ fn banner(ends: i64, by_itself: bool) -> String {
     } else {
         format!("You've hit your 5-hour limit · resets {at}")
     }
+}
+
+/// Eight units of all kinds, drawn from the seed, and the reporter.
+pub(crate) fn specs(random: &mut Random) -> Vec<UnitSpec> {
+    let name = |index: u64| UnitName::new(&format!("unit{index}")).expect("plain");
+    // Runs once after the last phase; nobody heals it and nobody asks for it.
+    let reporter = UnitSpec {
+        name: super::loops::reporter(),
+        session: SessionName::new("p-reporter").expect("plain"),
+        kind: UnitKind::Task,
+        care: Care::None,
+        enabled: false,
+        process_names: Vec::new(),
+        max_restarts: 5,
+        stall_idle: Duration::from_secs(600),
+        launch_digest: 1,
+        habits: Habits { account: "account2".to_owned(), ..Habits::default() },
+    };
+    (0..8)
+        .map(|index| UnitSpec {
+            name: name(index),
+            session: SessionName::new(&format!("p-unit{index}")).expect("plain"),
+            kind: match index {
+                6 => UnitKind::Task,
+                7 => UnitKind::Service,
+                _ => UnitKind::Agent,
+            },
+            care: match random.within(0, 12) {
+                0 if index > 1 => Care::None,
+                1..=5 => Care::HealStall,
+                _ => Care::Heal,
+            },
+            enabled: !random.one_in(12) || index < 2,
+            process_names: if random.one_in(4) { Vec::new() } else { vec!["agent".to_owned()] },
+            max_restarts: u32::try_from(random.within(2, 11)).expect("small"),
+            stall_idle: Duration::from_secs(600),
+            launch_digest: 1,
+            habits: Habits { account: format!("account{}", index % 2), ..Habits::default() },
+        })
+        .chain([reporter])
+        .collect()
 }

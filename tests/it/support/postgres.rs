@@ -27,6 +27,8 @@ pub(crate) struct Postgres {
     pub(crate) folder: PathBuf,
     programs: PathBuf,
     guard: Child,
+    /// Of TCP on this machine, where it takes that.
+    port: Option<u16>,
 }
 
 /// The server that most tests share; `None`, with a line that says so, where there is none installed.
@@ -80,8 +82,33 @@ fn run(command: &mut Command) -> String {
 
 impl Postgres {
     /// A server of its own.
-    #[expect(clippy::print_stderr, reason = "a skipped test must not look like one that ran")]
     pub(crate) fn start() -> Option<Self> {
+        let server = Self::made(None)?;
+        server.begin();
+        Some(server)
+    }
+
+    /// One that takes TCP on this machine too, but only encrypted and with the password `s3c`; its port.
+    pub(crate) fn encrypted(certificate: &str, key: &str) -> Option<(Self, u16)> {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        let server = Self::made(Some(port))?;
+        let hba = "local all all trust\nhostssl all all samehost scram-sha-256\n";
+        for (name, text) in [("server.crt", certificate), ("server.key", key), ("pg_hba.conf", hba)]
+        {
+            run(command(Path::new("/bin/sh"))
+                .args(["-c", "umask 077; printf %s \"$2\" >\"$1\"", "sh"])
+                .arg(server.folder.join("data").join(name))
+                .arg(text));
+        }
+        drop(free);
+        server.begin();
+        server.sql("postgres", "ALTER USER ao PASSWORD 's3c'");
+        Some((server, port))
+    }
+
+    #[expect(clippy::print_stderr, reason = "a skipped test must not look like one that ran")]
+    fn made(port: Option<u16>) -> Option<Self> {
         let Some(programs) = programs() else {
             eprintln!("SKIPPED on PostgreSQL: it is not installed (with apt-get: postgresql)");
             return None;
@@ -94,16 +121,17 @@ impl Postgres {
             .args(["-A", "trust", "-U", "ao", "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
             .arg(&data));
         let guard = guard(&folder);
-        let server = Self { folder, programs, guard };
-        server.begin();
-        Some(server)
+        Some(Self { folder, programs, guard, port })
     }
 
     /// Starts it, also after it was killed; it takes connections when this returns.
     pub(crate) fn begin(&self) {
         let folder = self.folder.display();
+        let tcp = self.port.map_or("-c listen_addresses=".to_owned(), |port| {
+            format!("-c listen_addresses=localhost -c port={port} -c ssl=on")
+        });
         let options = format!(
-            "-k {folder} -c listen_addresses= -c fsync=on -c max_connections=90 \
+            "-k {folder} {tcp} -c fsync=on -c max_connections=90 \
              -c shared_buffers=32MB -c wal_level=minimal -c max_wal_senders=0"
         );
         // Into a file: a server that inherits a pipe would keep its reader waiting.
@@ -120,7 +148,8 @@ impl Postgres {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let name = format!("t{}", MADE.fetch_add(1, Ordering::Relaxed));
         self.sql("postgres", &format!("CREATE DATABASE {name}"));
-        format!("postgres://ao@/{name}?host={}", self.folder.display())
+        let port = self.port.map(|port| format!("&port={port}")).unwrap_or_default();
+        format!("postgres://ao@/{name}?host={}{port}", self.folder.display())
     }
 
     /// Runs a text as somebody would who has the database and not `ao`; what it answers.
@@ -140,6 +169,7 @@ impl Postgres {
                 "-h",
             ])
             .arg(&self.folder)
+            .args(self.port.iter().flat_map(|port| ["-p".to_owned(), port.to_string()]))
             .args(["-c", text]))
     }
 }

@@ -1,13 +1,16 @@
 //! Where the server is: a `postgres://` address, checked before anything is sent to it.
 //!
-//! There is no TLS here yet, so an address of another machine is refused: rows and the password would
-//! cross the network in the open. A tunnel or a local proxy with TLS takes its place.
+//! Rows and passwords cross a network only encrypted and to a server whose certificate holds, unless
+//! the address itself asks for less. A socket's folder needs no TLS and gets none, whatever it says.
 
-use std::path::Path;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use postgres::config::{Host, SslMode};
+
+use super::tls::{Connector, Mode, TlsError};
 
 /// A hook's caller waits for this.
 const CONNECT_WAIT: Duration = Duration::from_secs(2);
@@ -27,13 +30,15 @@ pub enum AddressError {
     )]
     NoHost { shown: String },
     #[error(
-        "the store's address `{shown}` is not of this machine, and there is no TLS here; use a tunnel or a local proxy that has it"
+        "`sslmode` in the store's address `{shown}` must be one of disable, prefer, require and verify-full"
     )]
-    Remote { shown: String },
+    Mode { shown: String },
     #[error(
-        "the store's address `{shown}` asks for TLS, which is not built in; leave `sslmode` out on this machine"
+        "`sslrootcert` in the store's address `{shown}` is only looked at with `sslmode=verify-full`"
     )]
-    Tls { shown: String },
+    Unchecked { shown: String },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("cannot read the store's password in `{path}`")]
     Password {
         path: std::path::PathBuf,
@@ -48,6 +53,8 @@ pub enum AddressError {
 #[derive(Debug, Clone)]
 pub struct Address {
     pub(super) config: postgres::Config,
+    /// `None`: in the open.
+    pub(super) connector: Option<Connector>,
     /// Without the password, for people and for naming the store.
     pub shown: String,
 }
@@ -57,26 +64,22 @@ impl Address {
     /// none; it need not exist.
     pub fn read(text: &str, password: &Path) -> Result<Self, AddressError> {
         let shown = shown(text);
-        let mut config = postgres::Config::from_str(text)
+        let Asked { rest, mode, roots } = asked(text);
+        let mode = match mode {
+            Some(word) => {
+                let read = Mode::read(&word);
+                Some(read.ok_or_else(|| AddressError::Mode { shown: shown.clone() })?)
+            }
+            None => None,
+        };
+        if roots.is_some() && !matches!(mode, None | Some(Mode::VerifyFull)) {
+            return Err(AddressError::Unchecked { shown });
+        }
+        let mut config = postgres::Config::from_str(&rest)
             .map_err(|cause| AddressError::Form { shown: shown.clone(), cause })?;
         if config.get_hosts().is_empty() {
             return Err(AddressError::NoHost { shown });
         }
-        let local = |host: &Host| match host {
-            Host::Unix(_) => true,
-            Host::Tcp(name) => {
-                let address = name.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-                address.map_or(name == "localhost", |address| address.is_loopback())
-            }
-        };
-        let near = config.get_hostaddrs().iter().all(std::net::IpAddr::is_loopback);
-        if !near || !config.get_hosts().iter().all(local) {
-            return Err(AddressError::Remote { shown });
-        }
-        if ![SslMode::Disable, SslMode::Prefer].contains(&config.get_ssl_mode()) {
-            return Err(AddressError::Tls { shown });
-        }
-        config.ssl_mode(SslMode::Disable);
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_WAIT);
         }
@@ -91,7 +94,87 @@ impl Address {
         {
             config.password(found);
         }
-        Ok(Self { config, shown })
+        let mode = in_force(&config, mode, roots.is_some());
+        config.ssl_mode(match mode {
+            Mode::Disable => SslMode::Disable,
+            Mode::Prefer => SslMode::Prefer,
+            Mode::Require | Mode::VerifyFull => SslMode::Require,
+        });
+        let roots = roots.filter(|path| path != Path::new("system"));
+        let connector = Connector::new(mode, roots.as_deref())?;
+        Ok(Self { config, connector, shown })
+    }
+}
+
+/// What an address asks of TLS, and the rest of it.
+struct Asked {
+    rest: String,
+    mode: Option<String>,
+    roots: Option<PathBuf>,
+}
+
+fn asked(text: &str) -> Asked {
+    let (front, query) = text.split_once('?').unwrap_or((text, ""));
+    let (mut mode, mut roots, mut others) = (None, None, Vec::new());
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=') {
+            Some(("sslmode", word)) => mode = Some(word.to_owned()),
+            Some(("sslrootcert", path)) => roots = Some(decoded(path)),
+            Some(_) | None => others.push(pair),
+        }
+    }
+    let rest =
+        if others.is_empty() { front.to_owned() } else { format!("{front}?{}", others.join("&")) };
+    Asked { rest, mode, roots }
+}
+
+/// `%2F` and the like; what is no such pair stands for itself.
+fn decoded(text: &str) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt as _;
+    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
+    while let [first, after @ ..] = rest {
+        let pair = after.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
+        let byte = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        match (first, byte) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            (first, _) => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    std::ffi::OsString::from_vec(bytes).into()
+}
+
+/// What is done where an address says nothing, or too little for the password that goes with it.
+fn in_force(config: &postgres::Config, asked: Option<Mode>, has_roots: bool) -> Mode {
+    let socket = |host: &Host| matches!(host, Host::Unix(_));
+    let addresses = config.get_hostaddrs();
+    if addresses.is_empty() && config.get_hosts().iter().all(socket) {
+        return Mode::Disable;
+    }
+    let here = |host: &Host| match host {
+        Host::Unix(_) => true,
+        Host::Tcp(name) => {
+            let address = name.trim_matches(['[', ']']).parse::<IpAddr>();
+            address.map_or(name == "localhost", |address| address.is_loopback())
+        }
+    };
+    // Given both, the address is dialled and the name only shown.
+    let is_here = if addresses.is_empty() {
+        config.get_hosts().iter().all(here)
+    } else {
+        addresses.iter().all(IpAddr::is_loopback)
+    };
+    match asked {
+        None if is_here && !has_roots => Mode::Disable,
+        None => Mode::VerifyFull,
+        // A server that says it has no TLS may be somebody who wants to see the password.
+        Some(Mode::Prefer) if !is_here && config.get_password().is_some() => Mode::Require,
+        Some(mode) => mode,
     }
 }
 
@@ -162,15 +245,45 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_another_machine_or_with_tls_is_refused_in_words() {
+    fn what_is_encrypted_follows_from_the_address() {
+        let check = |text: &str, expected: Mode| {
+            let Asked { rest, mode, roots } = asked(text);
+            let config = postgres::Config::from_str(&rest).unwrap();
+            let mode = mode.map(|word| Mode::read(&word).unwrap());
+            assert_eq!(in_force(&config, mode, roots.is_some()), expected, "{text}");
+        };
+        for (text, expected) in [
+            ("postgres://localhost/ao", Mode::Disable),
+            ("postgres://127.0.0.1/ao?sslmode=prefer", Mode::Prefer),
+            ("postgres://localhost/ao?sslmode=require", Mode::Require),
+            ("postgres://localhost/ao?sslrootcert=ca.pem", Mode::VerifyFull),
+            ("postgres:///ao?host=/run/postgresql&sslmode=require", Mode::Disable),
+            ("postgres://db.example.org/ao", Mode::VerifyFull),
+            ("postgres://localhost,10.0.0.7/ao", Mode::VerifyFull),
+            ("postgres://localhost/ao?hostaddr=10.0.0.7", Mode::VerifyFull),
+            ("postgres://localhost.example/ao", Mode::VerifyFull),
+            ("postgres://db.example.org/ao?sslmode=verify-full", Mode::VerifyFull),
+            ("postgres://db.example.org/ao?sslmode=require", Mode::Require),
+            ("postgres://db.example.org/ao?sslmode=disable", Mode::Disable),
+            ("postgres://ann:s3c@db.example.org/ao?sslmode=disable", Mode::Disable),
+            ("postgres://db.example.org/ao?sslmode=prefer", Mode::Prefer),
+            // A password goes to another machine in the open only where the address says so.
+            ("postgres://ann:s3c@db.example.org/ao?sslmode=prefer", Mode::Require),
+            ("postgres://ann:s3c@db.example.org/ao", Mode::VerifyFull),
+        ] {
+            check(text, expected);
+        }
+    }
+
+    #[test]
+    fn a_bad_address_is_refused_in_words_that_hide_its_password() {
         let check = |text: &str, part: &str| {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(part) && !error.contains("s3c"), "{error}");
         };
-        check("postgres://ann:s3c@db.example.org/ao", "is not of this machine");
-        check("postgres://localhost,10.0.0.7/ao", "is not of this machine");
-        check("postgres://localhost/ao?hostaddr=10.0.0.7", "is not of this machine");
-        check("postgres://localhost/ao?sslmode=require", "asks for TLS");
+        check("postgres://ann:s3c@localhost/ao?sslmode=verify-ca", "must be one of");
+        check("postgres://localhost/ao?sslmode=require&sslrootcert=x", "only looked at with");
+        check("postgres://localhost/ao?sslrootcert=%2Fnonexistent%2Fca", "`/nonexistent/ca`");
         check("postgres:///ao", "names no host");
         check("postgres://localhost:x/ao", "cannot be read");
     }

@@ -32,12 +32,22 @@ impl Listener {
         let ends = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&ends);
         let thread = std::thread::spawn(move || {
+            let mut told = String::new();
             while !seen.load(Ordering::Relaxed) {
-                if let Err(error) = listen(&address, &changed, &seen) {
-                    tracing::warn!(
-                        error = chain::text(&error),
-                        "changes of other servers are not heard"
-                    );
+                let listening = std::panic::AssertUnwindSafe(|| listen(&address, &changed, &seen));
+                match std::panic::catch_unwind(listening) {
+                    Ok(Ok(())) => told.clear(),
+                    Ok(Err(error)) => {
+                        // An outage is one line.
+                        let error = chain::text(&error);
+                        if told != error {
+                            tracing::warn!(error, "changes of other servers are not heard");
+                            told = error;
+                        }
+                    }
+                    Err(_) => {
+                        tracing::error!("listening for changes ended in a bug and begins anew")
+                    }
                 }
                 for _ in 0..RETRY_LOOKS {
                     if !seen.load(Ordering::Relaxed) {

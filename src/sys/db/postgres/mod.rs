@@ -23,6 +23,7 @@ mod schema;
 pub(crate) mod server;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod tx;
 
 use std::cmp::Ordering;
@@ -243,7 +244,11 @@ fn connect(address: &Address) -> Result<Client, DbError> {
     let mut config = address.config.clone();
     config.notice_callback(|notice| tracing::debug!(notice = notice.message(), "the server says"));
     let unreachable = |cause| DbError::Unreachable { address: address.shown.clone(), cause };
-    let mut client = config.connect(NoTls).map_err(unreachable)?;
+    let mut client = match address.connector.clone() {
+        Some(connector) => config.connect(connector),
+        None => config.connect(NoTls),
+    }
+    .map_err(unreachable)?;
     let (lock, statement, idle) = (millis(LOCK_WAIT), millis(STATEMENT_WAIT), millis(IDLE_WAIT));
     // A commit is on the disk when it returns, whatever this database's own setting is.
     let settings = format!(
@@ -330,6 +335,23 @@ fn identity(client: &mut Client) -> Result<(String, Option<String>), DbError> {
 fn lock_of(org: &str) -> i64 {
     let digest = blake3::derive_key("ao 2026 lock of an organisation", org.as_bytes());
     i64::from_le_bytes(digest[..8].try_into().expect("a digest has 32 bytes"))
+}
+
+/// Whether a connection that failed may succeed later, with nothing changed here.
+pub fn is_away(error: &postgres::Error) -> bool {
+    if let Some(code) = error.code() {
+        let away = [
+            SqlState::CANNOT_CONNECT_NOW,
+            SqlState::ADMIN_SHUTDOWN,
+            SqlState::CRASH_SHUTDOWN,
+            SqlState::TOO_MANY_CONNECTIONS,
+        ];
+        return away.contains(code) || code.code().starts_with("08");
+    }
+    let source = std::error::Error::source(error);
+    let io = source.and_then(|source| source.downcast_ref::<std::io::Error>());
+    // A certificate that does not hold comes as an input error, too.
+    error.is_closed() || io.is_some_and(|io| io.kind() != std::io::ErrorKind::InvalidData)
 }
 
 /// What a failed statement means.

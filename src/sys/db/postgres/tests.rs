@@ -186,3 +186,74 @@ fn a_listener_hears_of_kills_and_policies_when_they_are_committed_and_of_nothing
     assert!(heard.try_recv().is_err(), "no other fact is told");
     drop(listener);
 }
+
+/// In files of the folder: a certificate for `localhost`, and another one that nobody has.
+fn certificates(folder: &std::path::Path) -> (String, String) {
+    let make = || rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (own, other) = (make(), make());
+    std::fs::write(folder.join("own.pem"), own.cert.pem()).unwrap();
+    std::fs::write(folder.join("other.pem"), other.cert.pem()).unwrap();
+    (own.cert.pem(), own.signing_key.serialize_pem())
+}
+
+#[test]
+fn what_an_address_asks_of_tls_holds_on_the_real_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = certificates(folder.path());
+    let Some((server, port)) = server::Postgres::encrypted(&certificate, &key) else { return };
+    let text = server.database();
+    let name = text.split(['/', '?']).nth(3).unwrap();
+    let root = |name: &str| format!("sslrootcert={}", folder.path().join(name).display());
+    let reach = |host: &str, password: &str, query: &str| {
+        let text = format!("postgres://ao:{password}@{host}:{port}/{name}?{query}");
+        let how = "SELECT coalesce((SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl), 'open')";
+        connect(&address(&text)).map(|mut client| client.query_one(how, &[]).unwrap().get(0))
+    };
+    let encrypted = |query: &str| {
+        let version: String = reach("localhost", "s3c", query).unwrap();
+        assert_eq!(version, "TLSv1.3", "{query}");
+    };
+    encrypted(&format!("sslmode=verify-full&{}", root("own.pem")));
+    encrypted(&root("own.pem"));
+    encrypted("sslmode=require");
+    encrypted("sslmode=prefer");
+    let refused = |host: &str, password: &str, query: &str, part: &str| {
+        let error = reach(host, password, query).unwrap_err();
+        let shown = crate::base::chain::text(&error);
+        assert!(shown.contains(part) && !shown.contains("s3c"), "{shown}");
+        assert!(!error.is_away(), "waiting does not cure it: {shown}");
+    };
+    refused("localhost", "s3c", "sslmode=disable", "no encryption");
+    refused("localhost", "s3c", "", "no encryption");
+    refused("localhost", "s3c", "sslmode=verify-full", "UnknownIssuer");
+    refused("localhost", "s3c", &root("other.pem"), "UnknownIssuer");
+    refused("127.0.0.1", "s3c", &root("own.pem"), "not valid for name");
+    refused("localhost", "s3d", "sslmode=require", "password authentication failed");
+    // The socket needs none, whatever the address asks for.
+    connect(&address(&format!("{text}&sslmode=require"))).unwrap();
+}
+
+#[test]
+fn a_password_is_not_sent_to_a_server_that_claims_to_have_no_tls() {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let thread = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut wish = [0; 8];
+        stream.read_exact(&mut wish).unwrap();
+        stream.write_all(b"N").unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        rest
+    });
+    let text = format!("postgres://ao:s3c@localhost:{port}/ao?sslmode=require");
+    let error = connect(&address(&text)).err().unwrap();
+    let shown = crate::base::chain::text(&error);
+    assert!(shown.contains("does not support TLS"), "{shown}");
+    assert!(!error.is_away(), "{shown}");
+    assert_eq!(thread.join().unwrap(), b"", "not a byte behind the question");
+    // Nobody listens there any more: that may change.
+    let error = connect(&address(&text)).err().unwrap();
+    assert!(error.is_away(), "{error}");
+}
