@@ -1,7 +1,7 @@
 //! What `ao serve` decides in a second: a loader of our own, over HTTP, against a server it starts.
 //!
-//! Each caller is a thread with one kept-alive connection that submits acts of its organisation's
-//! agents, no two alike. Without `--rate` it sends the next as soon as the last is answered; with
+//! Each caller has one kept-alive connection on which it submits acts of its organisation's
+//! agents, no two alike; one thread carries them all. Without `--rate` it sends the next as soon as the last is answered; with
 //! it, acts fall due at even distances and a late one counts from when it was due, so that a server
 //! that stalls is charged for all that waited. At the end the answers are counted against the audit
 //! logs of a server started anew, and the project's own log is proven. The folder lies in `target/`,
@@ -16,21 +16,22 @@
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
 #![expect(clippy::cast_precision_loss, reason = "figures are shown with three digits")]
 
-use std::collections::BTreeMap;
+#[path = "serve/load.rs"]
+mod load;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use load::{Load, Times};
 
 const AO: &str = env!("CARGO_BIN_EXE_ao");
 const USAGE: &str = "cargo bench --bench serve -- [--callers 64] [--seconds 10] [--rate PER_SECOND] [--orgs 4]\n  \
     [--store sqlite|memory|postgres://…] [--json]";
 /// Connections are made, caches filled, the log of the database has its size.
 const WARM_UP: Duration = Duration::from_secs(2);
-const AGENTS: usize = 8;
 
 struct Options {
     callers: usize,
@@ -58,7 +59,10 @@ fn main() {
     let folder = tempfile::Builder::new().prefix("ao-bench-").tempdir_in(place).unwrap();
     let keys = prepare(folder.path(), &options);
     let serving = Serving::begin(folder.path());
-    let result = load_it(&serving, &keys, &options);
+    let end = WARM_UP + Duration::from_secs(options.seconds);
+    let times = Times { from: WARM_UP, end, rate: options.rate };
+    let of_callers = keys.iter().map(|keys| keys.agent.as_str()).cycle().take(options.callers);
+    let result = load::run(serving.address, &of_callers.collect::<Vec<_>>(), &times);
     let cpu = serving.cpu();
     serving.end();
     let kept = kept(folder.path(), &keys, result.decided_in_all);
@@ -188,167 +192,12 @@ impl Drop for Serving {
     }
 }
 
-struct Load {
-    /// Within the measured time.
-    latencies: Vec<Duration>,
-    took: Duration,
-    /// Status 200 with a decision, the warm-up's included.
-    decided_in_all: u64,
-    errors: BTreeMap<String, u64>,
-}
-
-fn load_it(serving: &Serving, keys: &[Keys], options: &Options) -> Load {
-    let (begun, next) = (Instant::now(), Arc::new(AtomicU64::new(0)));
-    let (from, end) = (begun + WARM_UP, begun + WARM_UP + Duration::from_secs(options.seconds));
-    let callers: Vec<_> = (0..options.callers)
-        .map(|number| {
-            let (key, next, address) =
-                (keys[number % keys.len()].agent.clone(), Arc::clone(&next), serving.address);
-            let schedule = options.rate.map(|rate| (begun, rate));
-            std::thread::Builder::new()
-                .stack_size(128 << 10)
-                .spawn(move || Caller::new(address, key, number).run(schedule, &next, (from, end)))
-                .unwrap()
-        })
-        .collect();
-    let mut all = Load {
-        latencies: Vec::new(),
-        took: end - from,
-        decided_in_all: 0,
-        errors: BTreeMap::new(),
-    };
-    for caller in callers {
-        let one = caller.join().unwrap();
-        all.latencies.extend(one.latencies);
-        all.decided_in_all += one.decided_in_all;
-        for (what, count) in one.errors {
-            *all.errors.entry(what).or_default() += count;
-        }
-    }
-    all.latencies.sort_unstable();
-    all
-}
-
-struct Caller {
-    stream: TcpStream,
-    address: SocketAddr,
-    key: String,
-    number: usize,
-    sent: u64,
-    buffer: Vec<u8>,
-}
-
-impl Caller {
-    fn new(address: SocketAddr, key: String, number: usize) -> Self {
-        let stream = connect(address);
-        Self { stream, address, key, number, sent: 0, buffer: Vec::with_capacity(8 << 10) }
-    }
-
-    fn run(
-        mut self,
-        schedule: Option<(Instant, f64)>,
-        next: &AtomicU64,
-        (from, end): (Instant, Instant),
-    ) -> Load {
-        let mut load = Load {
-            latencies: Vec::new(),
-            took: end - from,
-            decided_in_all: 0,
-            errors: BTreeMap::new(),
-        };
-        loop {
-            let mut start = Instant::now();
-            if let Some((begun, rate)) = schedule {
-                let turn = next.fetch_add(1, Ordering::Relaxed);
-                let due = begun + Duration::from_secs_f64(turn as f64 / rate);
-                if due >= end {
-                    return load;
-                }
-                if due > start {
-                    std::thread::sleep(due - start);
-                    // A sleep that ended late is this program's fault, not the server's.
-                    start = Instant::now();
-                } else {
-                    start = due;
-                }
-            }
-            if start >= end {
-                return load;
-            }
-            let said = self.submit();
-            let done = Instant::now();
-            match said {
-                Ok(()) => {
-                    load.decided_in_all += 1;
-                    if start >= from && done <= end {
-                        load.latencies.push(done - start);
-                    }
-                }
-                Err(what) => *load.errors.entry(what).or_default() += 1,
-            }
-        }
-    }
-
-    fn submit(&mut self) -> Result<(), String> {
-        self.sent += 1;
-        let (number, sent, agent) = (self.number, self.sent, self.number % AGENTS);
-        let body = format!(
-            r#"{{"agent_id":"agent-{agent}","action_type":"database.write","resource":"orders/{number}/{sent}","description":"write one row","context":{{"tool":"sql","rows":{sent}}}}}"#
-        );
-        let request = format!(
-            "POST /api/v1/actions/submit HTTP/1.1\r\nhost: bench\r\nx-api-key: {}\r\nx-correlation-id: c-{number}-{sent}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            self.key,
-            body.len()
-        );
-        let answer = self.stream.write_all(request.as_bytes()).and_then(|()| self.answer());
-        match answer {
-            Ok((200, allowed)) if allowed => Ok(()),
-            Ok((status, _)) => Err(format!("status {status}")),
-            Err(error) => {
-                self.stream = connect(self.address);
-                Err(error.kind().to_string())
-            }
-        }
-    }
-
-    /// Its status, and whether it allows.
-    fn answer(&mut self) -> std::io::Result<(u16, bool)> {
-        self.buffer.clear();
-        let mut chunk = [0; 4096];
-        loop {
-            let got = self.stream.read(&mut chunk)?;
-            if got == 0 {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-            self.buffer.extend_from_slice(&chunk[..got]);
-            let Some(at) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") else {
-                continue;
-            };
-            let head = String::from_utf8_lossy(&self.buffer[..at]);
-            let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-            let length: usize = length.and_then(|text| text.parse().ok()).unwrap_or(0);
-            if self.buffer.len() < at + 4 + length {
-                continue;
-            }
-            let body = String::from_utf8_lossy(&self.buffer[at + 4..]);
-            return Ok((status, body.contains("\"decision\":\"allowed\"")));
-        }
-    }
-}
-
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_nodelay(true).unwrap();
-    stream
-}
-
 /// Audit records of all organisations after a restart; every answered decision is one of them.
 fn kept(folder: &Path, keys: &[Keys], decided: u64) -> u64 {
     let serving = Serving::begin(folder);
     let mut records = 0;
     for Keys { auditor, .. } in keys {
-        let mut stream = connect(serving.address);
+        let mut stream = TcpStream::connect(serving.address).unwrap();
         let request = format!(
             "GET /audit/logs?limit=1 HTTP/1.1\r\nhost: bench\r\nx-api-key: {auditor}\r\nconnection: close\r\n\r\n"
         );
@@ -373,6 +222,7 @@ fn report(options: &Options, load: &Load, cpu: &[f64], kept: u64) {
     let per_second = load.latencies.len() as f64 / load.took.as_secs_f64();
     let busy: f64 = cpu.iter().sum();
     let each = busy * 1e6 / load.decided_in_all as f64;
+    let own = load.cpu * 1e6 / load.decided_in_all as f64;
     let others = std::fs::read_to_string("/proc/loadavg").unwrap();
     let others = others.split(' ').next().unwrap_or_default();
     if options.json {
@@ -389,6 +239,7 @@ fn report(options: &Options, load: &Load, cpu: &[f64], kept: u64) {
             "max_ms": at(1000),
             "errors": load.errors,
             "server_cpu_us_per_decision": each,
+            "loader_cpu_us_per_decision": own,
             "server_cpu_seconds_by_thread": cpu,
             "audit_records": kept,
             "load_average": others,
@@ -408,6 +259,7 @@ fn report(options: &Options, load: &Load, cpu: &[f64], kept: u64) {
     println!("  errors       {:?}", load.errors);
     let threads: Vec<String> = cpu.iter().take(3).map(|it| format!("{it:.1}")).collect();
     println!("  server CPU   {each:10.0} µs a decision; busiest threads {} s", threads.join(", "));
+    println!("  loader CPU   {own:10.0} µs a decision");
     println!(
         "  kept         {kept:10} audit records of {} answered decisions",
         load.decided_in_all

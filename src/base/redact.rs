@@ -4,7 +4,7 @@
 //! budget of a hook. It prefers to hide too much. It cannot know a password that looks like a word
 //! and stands nowhere near a telling name; what is kept is for people who may see the work anyway.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// What stands in a secret's place.
 pub const HIDDEN: &str = "[redacted]";
@@ -57,6 +57,9 @@ const TELLING: [&str; 14] = [
     "sessiontoken",
 ];
 
+/// Longer names are looked at too, only slower.
+const NAME_BYTES_MAX: usize = 64;
+
 /// Names that say so only as a whole or as the last word.
 const TELLING_LAST: [&str; 5] = ["token", "pwd", "auth", "cookie", "bearer"];
 
@@ -64,11 +67,35 @@ const TELLING_LAST: [&str; 5] = ["token", "pwd", "auth", "cookie", "bearer"];
 pub fn is_telling(name: &str) -> bool {
     // Behind the last dot: `password.rs` is a file, `datasource.password` a field.
     let name = name.trim_matches('-').rsplit('.').next().unwrap_or_default();
-    let lower = name.to_ascii_lowercase();
-    let joined: String = lower.chars().filter(|c| !matches!(c, '-' | '_')).collect();
-    let last = lower.rsplit(['-', '_']).next().unwrap_or_default();
-    TELLING.iter().any(|word| joined.contains(word))
-        || TELLING_LAST.contains(&last)
+    if name.len() > NAME_BYTES_MAX {
+        let lower = name.to_ascii_lowercase();
+        let joined: String = lower.chars().filter(|c| !matches!(c, '-' | '_')).collect();
+        let last = lower.rsplit(['-', '_']).next().unwrap_or_default();
+        return tells(joined.as_bytes(), last.as_bytes(), name);
+    }
+    // The same without memory of its own: each field of each record comes by here.
+    let (mut joined, mut length, mut last) = ([0; NAME_BYTES_MAX], 0, 0);
+    for byte in name.bytes() {
+        if matches!(byte, b'-' | b'_') {
+            last = length;
+        } else {
+            joined[length] = byte.to_ascii_lowercase();
+            length += 1;
+        }
+    }
+    tells(&joined[..length], &joined[last..length], name)
+}
+
+/// `joined`: all its words in lower case; `last`: the last of them.
+fn tells(joined: &[u8], last: &[u8], name: &str) -> bool {
+    let told_from = |at: usize| {
+        let rest = &joined[at..];
+        // What the telling words begin with.
+        matches!(rest[0], b'p' | b's' | b'a' | b'c' | b'r')
+            && TELLING.iter().any(|word| rest.starts_with(word.as_bytes()))
+    };
+    (0..joined.len()).any(told_from)
+        || TELLING_LAST.iter().any(|word| word.as_bytes() == last)
         || name.ends_with("Token")
 }
 
@@ -116,18 +143,20 @@ pub fn json(value: &Value) -> Value {
     match value {
         Value::String(found) => Value::String(text(found)),
         Value::Array(items) => Value::Array(items.iter().map(json).collect()),
-        Value::Object(fields) => Value::Object(
-            fields
-                .iter()
-                .map(|(name, field)| {
-                    let hide = is_telling(name) && !matches!(field, Value::Null | Value::Bool(_));
-                    let kept = if hide { Value::String(HIDDEN.to_owned()) } else { json(field) };
-                    (text(name), kept)
-                })
-                .collect(),
-        ),
+        Value::Object(found) => Value::Object(fields(found)),
         Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
     }
+}
+
+/// The same for the fields of an object.
+#[must_use]
+pub fn fields(object: &Map<String, Value>) -> Map<String, Value> {
+    let kept = |(name, field): (&String, &Value)| {
+        let hide = !matches!(field, Value::Null | Value::Bool(_)) && is_telling(name);
+        let kept = if hide { Value::String(HIDDEN.to_owned()) } else { json(field) };
+        (text(name), kept)
+    };
+    object.iter().map(kept).collect()
 }
 
 /// Copies what stands between two tokens, and hides the value that a telling name announces there.
@@ -141,10 +170,10 @@ fn between<'a>(rest: &'a str, name: &'a str, out: &mut String) -> (&'a str, &'a 
     let option = name.starts_with("--") && gap.chars().all(|c| c == ' ');
     let scheme = name.eq_ignore_ascii_case("bearer") || name.eq_ignore_ascii_case("basic");
     let scheme = scheme && gap.chars().all(|c| c == ' ') && token_length(after) >= 8;
-    if gap.contains("://") || after.is_empty() || !(scheme || is_telling(name)) {
+    if !(assigns || option || scheme) || gap.contains("://") || after.is_empty() {
         return (after, "");
     }
-    if !(assigns || option || scheme) {
+    if !(scheme || is_telling(name)) {
         return (after, "");
     }
     let word = &after[..token_length(after)];

@@ -6,7 +6,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::action::Ask;
 use super::audit::{from_hex, hex};
@@ -32,9 +32,10 @@ pub fn digest(ask: &Ask) -> String {
         depth: _,
         correlation_id: _,
     } = ask;
-    let context = canonical(&Value::Object(context.clone()));
+    let mut canonical_context = String::with_capacity(256);
+    canonical_object(context, &mut canonical_context);
     let mut bytes = Vec::new();
-    for text in ["ao-act-1", org, agent, action_type, resource, &context] {
+    for text in ["ao-act-1", org, agent, action_type, resource, &canonical_context] {
         bytes.extend_from_slice(&u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
         bytes.extend_from_slice(text.as_bytes());
     }
@@ -43,21 +44,35 @@ pub fn digest(ask: &Ask) -> String {
 }
 
 /// JSON with sorted keys and no blanks.
-fn canonical(value: &Value) -> String {
+fn canonical(value: &Value, out: &mut String) {
     match value {
-        Value::Object(fields) => {
-            let mut sorted: Vec<(&String, &Value)> = fields.iter().collect();
-            sorted.sort_by(|left, right| left.0.cmp(right.0));
-            let text = |(name, field): (&String, &Value)| {
-                format!("{}:{}", Value::String(name.clone()), canonical(field))
-            };
-            format!("{{{}}}", sorted.into_iter().map(text).collect::<Vec<_>>().join(","))
-        }
+        Value::Object(fields) => canonical_object(fields, out),
         Value::Array(items) => {
-            format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(","))
+            for (number, item) in items.iter().enumerate() {
+                out.push(if number == 0 { '[' } else { ',' });
+                canonical(item, out);
+            }
+            out.push_str(if items.is_empty() { "[]" } else { "]" });
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.to_string(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => plain(value, out),
     }
+}
+
+fn canonical_object(fields: &Map<String, Value>, out: &mut String) {
+    let mut sorted: Vec<(&String, &Value)> = fields.iter().collect();
+    sorted.sort_by(|left, right| left.0.cmp(right.0));
+    for (number, (name, field)) in sorted.into_iter().enumerate() {
+        out.push(if number == 0 { '{' } else { ',' });
+        plain(name, out);
+        out.push(':');
+        canonical(field, out);
+    }
+    out.push_str(if fields.is_empty() { "{}" } else { "}" });
+}
+
+/// As `serde_json` writes it.
+fn plain(value: &impl serde::Serialize, out: &mut String) {
+    out.push_str(&serde_json::to_string(value).expect("texts and numbers always serialise"));
 }
 
 /// How far an approval has come.

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use chrono::{DateTime, Utc};
 
 use super::action::{Ask, Micros};
-use super::assess::{self, Act};
+use super::assess::{self, Act, Assessment};
 use super::bounds::Bounds;
 use super::budget::{Account, Budget};
 use super::class::Class;
@@ -60,6 +60,16 @@ pub struct Snapshot<'a> {
 
 /// Judges. What cannot be judged is denied.
 pub fn judge(snapshot: &Snapshot<'_>, ask: &Ask, now: DateTime<Utc>) -> Verdict {
+    judge_assessed(snapshot, ask, &assess::assess(snapshot.table, snapshot.bounds, ask), now)
+}
+
+/// [`judge`] of an act that was assessed before, by the same table and bounds.
+pub fn judge_assessed(
+    snapshot: &Snapshot<'_>,
+    ask: &Ask,
+    assessment: &Assessment,
+    now: DateTime<Utc>,
+) -> Verdict {
     let mut trace: Vec<Said> = Vec::new();
     if let Some((whose, kill)) = snapshot.kills.of(&ask.org, &ask.agent) {
         trace.push(said(
@@ -81,7 +91,6 @@ pub fn judge(snapshot: &Snapshot<'_>, ask: &Ask, now: DateTime<Utc>) -> Verdict 
         trace.push(said(Step::Fault, "cost", Effect::Deny, "`cost` is negative".to_owned()));
         return closed(snapshot, trace, 100);
     }
-    let assessment = assess::assess(snapshot.table, snapshot.bounds, ask);
     let mut level = trust::effective(snapshot.level, lineage.trust_above);
     let held = level;
     for (budget, account) in snapshot.budgets {

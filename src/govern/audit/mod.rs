@@ -181,7 +181,7 @@ pub struct Record {
 impl Record {
     /// The record that follows `before`, with secrets hidden.
     pub fn chained(org: &str, before: &Tail, draft: &Draft, at: DateTime<Utc>) -> Self {
-        let details = redact::json(&Value::Object(draft.details.clone())).to_string();
+        let details = Value::Object(redact::fields(&draft.details)).to_string();
         let mut record = Self {
             org: org.to_owned(),
             seq: before.seq + 1,
@@ -245,8 +245,12 @@ impl Tail {
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = |byte: &u8| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
-    bytes.iter().flat_map(digits).map(char::from).collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
 }
 
 /// Reads exactly `N` bytes of lower-case hexadecimal.

@@ -164,6 +164,7 @@ pub fn submit_in(
     }
     let kills = if seen.kills { tx.kills()? } else { Vec::new() };
     let killed = kills.iter().any(|kill| kill.covers(&ask.agent));
+    tx.expect(ask.correlation_id.as_deref(), &digest)?;
     if let (Some(id), false) = (&ask.correlation_id, killed)
         && seen.replay
         && let Some(replay) = tx.replay(id)?
@@ -353,13 +354,19 @@ fn decide(
 }
 
 fn hidden(ask: &Ask) -> Ask {
-    let context = match redact::json(&Value::Object(ask.context.clone())) {
-        Value::Object(context) => context,
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-            Map::new()
-        }
-    };
-    Ask { resource: redact::text(&ask.resource), context, ..ask.clone() }
+    Ask {
+        org: ask.org.clone(),
+        agent: ask.agent.clone(),
+        action_type: ask.action_type.clone(),
+        resource: redact::text(&ask.resource),
+        context: redact::fields(&ask.context),
+        cost: ask.cost,
+        claimed_risk: ask.claimed_risk,
+        session_id: ask.session_id.clone(),
+        parent_action_id: ask.parent_action_id,
+        depth: ask.depth,
+        correlation_id: ask.correlation_id.clone(),
+    }
 }
 
 /// Leave that a person gave for exactly this act counts once; a refusal counts until it is over.

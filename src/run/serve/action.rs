@@ -130,10 +130,11 @@ fn decide(desk: &mut Desk, call: &Call, ask: Ask, keep: Keep) -> Result<Value, R
             Err(refusal) => return Ok(Err(refusal)),
         };
         let level = level(tx, &court, &ask, call)?;
-        let (class, mut needs) = court.foresee(&ask, level, call.now.wall);
+        let (foreseen, mut needs) = court.foresee(&ask, level, call.now.wall);
         needs.session = caps(&court.config.governance);
+        let class = foreseen.class();
         let submission = Submission { ask: &ask, class, needs: needs.clone(), operator };
-        let judge = |known: &Known| court.judge(&ask, &needs, known);
+        let judge = |known: &Known| court.judge(&ask, &needs, &foreseen, known);
         let decided = submit_in(tx, &submission, judge, call.now)?;
         let decision = match decided {
             Ok(decision) => decision,

@@ -4,7 +4,7 @@
 //! through one lane, so that they never wait for each other's locks; reads have their own, and so
 //! have calls that end processes. The lane of writes takes all that waits, of whichever
 //! organisation, works it off in one transaction and answers nobody before that is on the disk: one
-//! flush of the disk serves many. Surprise: `SQLite`'s lock is no queue, so a lane that never rests
+//! flush of the disk serves many, and the next group is worked on while it goes on. Surprise: `SQLite`'s lock is no queue, so a lane that never rests
 //! would keep out every other process; it leaves the lock alone for a moment now and then. Every access to rows goes through [`read`] and [`write`], which
 //! take the organisation from the caller's key and from nowhere else.
 
@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -20,8 +19,10 @@ use ed25519_dalek::VerifyingKey;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
+use super::flush::{self, Answers, Flusher, Flushes, Post, Sealed};
 use super::keep::{Kept, Open};
 use super::key::{self, Key, Org, Scope};
+use super::line::{Next, Receiver, Sender, line};
 use super::person::{Issuers, Person};
 use super::refusal::Refusal;
 use crate::base::now::{Mono, Now};
@@ -47,6 +48,8 @@ const GROUP_WITHIN: Duration = Duration::from_millis(5);
 const HELD_MAX: Duration = Duration::from_millis(25);
 /// Longer than others wait between two tries.
 const LOCK_LEFT_ALONE: Duration = Duration::from_micros(1_300);
+/// After so long without a request there is time to put things in order.
+const REST_AFTER: Duration = Duration::from_millis(20);
 
 /// Who calls, by its key or a person's token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -293,25 +296,36 @@ pub struct Crowded;
 /// One thread each.
 #[derive(Debug, Clone)]
 pub struct Lanes {
-    queues: [SyncSender<Job>; 4],
+    queues: [Sender<Job>; 4],
     signs: [Arc<AtomicBool>; 4],
 }
 
 impl Lanes {
     /// Threads end when the last clone of the queues is gone and all that waited is done. While the
     /// store is away they refuse; any other error of opening it is returned.
-    pub fn start(open: &Arc<Open<Desk>>) -> Result<(Self, Vec<JoinHandle<()>>), GovernanceError> {
-        let mut threads = Vec::new();
+    pub fn start(
+        open: &Arc<Open<Desk>>,
+        post: &Post,
+    ) -> Result<(Self, Vec<JoinHandle<()>>), GovernanceError> {
+        let (mut threads, flushes) = (Vec::new(), Arc::new(Flushes::default()));
         let mut is_open = true;
         let mut lane = |name: &str, grouped: bool| -> Result<_, GovernanceError> {
             // What is away for the first is away for all.
             let mut kept = if is_open { Kept::begin(open)? } else { Kept::later(open) };
             is_open = kept.is_open();
             let sign = kept.sign();
-            let (queue, jobs) = sync_channel(WAITING_MAX);
+            let (queue, jobs) = line(WAITING_MAX);
+            let manner = if grouped {
+                let flusher = Flusher::start(&flushes, jobs.nudge(), post);
+                let (flusher, thread) = flusher.map_err(GovernanceError::Thread)?;
+                threads.push(thread);
+                Manner::Grouped(flusher)
+            } else {
+                Manner::Single(Arc::clone(&flushes))
+            };
             let serve = move || {
                 loop {
-                    let working = AssertUnwindSafe(|| work(&mut kept, &jobs, grouped));
+                    let working = AssertUnwindSafe(|| work(&mut kept, &jobs, &manner));
                     if catch_unwind(working).is_ok() {
                         return;
                     }
@@ -343,50 +357,69 @@ impl Lanes {
             Lane::Slow => &self.queues[2],
             Lane::Out => &self.queues[3],
         };
-        queue.try_send(job).map_err(|error| match error {
-            TrySendError::Full(_) | TrySendError::Disconnected(_) => Crowded,
-        })
+        queue.send(job).map_err(|_| Crowded)
     }
 }
 
-/// The next that waits; `None` when nothing will come any more. A lane without a store tries for one
-/// in between.
-fn next(kept: &mut Kept<Desk>, jobs: &Receiver<Job>) -> Option<Job> {
+/// How a lane works.
+enum Manner {
+    /// Each request by itself.
+    Single(Arc<Flushes>),
+    /// All that waits as one commit.
+    Grouped(Flusher),
+}
+
+/// The next that waits; `None` when nothing will come any more. In between a lane without a store
+/// tries for one, and one with time puts its store in order.
+fn next(kept: &mut Kept<Desk>, jobs: &Receiver<Job>, in_order: &mut bool) -> Option<Job> {
     loop {
-        if kept.is_open() {
-            return jobs.recv().ok();
-        }
-        match jobs.recv_timeout(kept.wait()) {
-            Ok(job) => return Some(job),
-            Err(RecvTimeoutError::Disconnected) => return None,
-            Err(RecvTimeoutError::Timeout) => kept.renew(),
+        let most = match (kept.is_open(), *in_order) {
+            (false, _) => Some(kept.wait()),
+            (true, false) => Some(REST_AFTER),
+            (true, true) => None,
+        };
+        match jobs.wait(most) {
+            Next::Item(job) => return Some(job),
+            Next::Nudged => {}
+            Next::Idle if kept.is_open() => {
+                rest(kept);
+                *in_order = true;
+            }
+            Next::Idle => kept.renew(),
+            Next::Ended => {
+                rest(kept);
+                return None;
+            }
         }
     }
 }
 
-fn work(kept: &mut Kept<Desk>, jobs: &Receiver<Job>, grouped: bool) {
+fn work(kept: &mut Kept<Desk>, jobs: &Receiver<Job>, manner: &Manner) {
     let mut held_since: Option<Mono> = None;
+    let mut in_order = true;
     loop {
-        let first = if let Ok(job) = jobs.try_recv() {
+        let first = if let Some(job) = jobs.take() {
             job
         } else {
             held_since = None;
-            let Some(job) = next(kept, jobs) else { return };
+            let Some(job) = next(kept, jobs, &mut in_order) else { return };
             job
         };
         let Some(desk) = kept.get() else {
             drop(first.answer.send(Err(Refusal::away())));
             continue;
         };
-        let whole = if grouped {
-            let now = clock::now().mono;
-            if now.since(*held_since.get_or_insert(now)) > HELD_MAX {
-                std::thread::sleep(LOCK_LEFT_ALONE);
-                held_since = None;
+        let whole = match manner {
+            Manner::Single(flushes) => one(desk, first, flushes),
+            Manner::Grouped(flusher) => {
+                let now = clock::now().mono;
+                if now.since(*held_since.get_or_insert(now)) > HELD_MAX {
+                    std::thread::sleep(LOCK_LEFT_ALONE);
+                    held_since = None;
+                }
+                in_order = false;
+                group(desk, first, jobs, flusher)
             }
-            group(desk, first, jobs)
-        } else {
-            one(desk, first)
         };
         if !whole {
             // What a bug left half done goes with the desk.
@@ -396,10 +429,20 @@ fn work(kept: &mut Kept<Desk>, jobs: &Receiver<Job>, grouped: bool) {
     }
 }
 
+/// Puts the store in order, for which there was no time.
+fn rest(kept: &mut Kept<Desk>) {
+    let Some(desk) = kept.get() else { return };
+    if let Err(error) = desk.governance.store().rest() {
+        let error = crate::base::chain::text(&error);
+        tracing::warn!(error, "the store was left for the next to put in order");
+    }
+}
+
 /// Serves a request by itself; whether no bug ended it.
-fn one(desk: &mut Desk, job: Job) -> bool {
+fn one(desk: &mut Desk, job: Job, flushes: &Flushes) -> bool {
     desk.turn();
     let Some(answer) = served(desk, job.work) else { return false };
+    let answer = flushes.settle().and(answer);
     // Nobody may wait any more; what was done is done.
     drop(job.answer.send(answer));
     true
@@ -411,9 +454,10 @@ fn served(desk: &mut Desk, work: Box<dyn FnOnce(&mut Desk) -> Answer + Send>) ->
     answer.inspect_err(|_| tracing::error!("a request ended in a bug")).ok()
 }
 
-/// Serves all that waits as one commit, and answers when that is on the disk.
-fn group(desk: &mut Desk, first: Job, jobs: &Receiver<Job>) -> bool {
-    let mut answers: Vec<(oneshot::Sender<Answer>, Answer)> = Vec::new();
+/// Serves all that waits as one commit, and all that comes while the one before is flushed; the
+/// flusher answers.
+fn group(desk: &mut Desk, first: Job, jobs: &Receiver<Job>, flusher: &Flusher) -> bool {
+    let mut answers = Answers::with_capacity(64);
     let (mut whole, mut next) = (true, Some(first));
     desk.turn();
     let gathered = desk.governance.store().gather().map_err(Refusal::from);
@@ -429,16 +473,30 @@ fn group(desk: &mut Desk, first: Job, jobs: &Receiver<Job>) -> bool {
                 Err(refusal) => drop(job.answer.send(Err(refusal.clone()))),
             }
         }
-        let room = answers.len() < GROUP_MAX && clock::now().mono.since(begun) < GROUP_WITHIN;
-        next = if whole && room { jobs.try_recv().ok() } else { None };
+        let timely = || clock::now().mono.since(begun) < GROUP_WITHIN;
+        if whole && answers.len() < GROUP_MAX && timely() {
+            next = jobs.take().or_else(|| meanwhile(jobs, flusher));
+        }
     }
-    let sealed = desk.governance.store().seal().map_err(Refusal::from);
-    for (waiting, answer) in answers {
-        let answer = match &sealed {
-            Ok(()) => answer,
-            Err(refusal) => Err(refusal.clone()),
-        };
-        drop(waiting.send(answer));
+    flusher.flushes.begin();
+    match desk.governance.store().seal_begin().map_err(Refusal::from) {
+        Ok(flush) => flusher.hand_over(Sealed { flush, answers }),
+        Err(refusal) => {
+            flusher.flushes.end(None);
+            drop(flusher.post.send(flush::refused(answers, &refusal)));
+        }
     }
     whole
+}
+
+/// The next request that comes while a flush is under way.
+fn meanwhile(jobs: &Receiver<Job>, flusher: &Flusher) -> Option<Job> {
+    while flusher.flushes.is_busy() {
+        match jobs.wait(Some(GROUP_WITHIN)) {
+            Next::Item(job) => return Some(job),
+            Next::Nudged => {}
+            Next::Idle | Next::Ended => return None,
+        }
+    }
+    jobs.take()
 }

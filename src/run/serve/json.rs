@@ -24,6 +24,11 @@ pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, String> {
     }
 }
 
+/// Not every store can keep such a text, and one that cannot would refuse all who wrote with it.
+fn without_nul<E: de::Error>(text: &str) -> Result<(), E> {
+    if text.contains('\0') { Err(E::custom("a text with a NUL character")) } else { Ok(()) }
+}
+
 struct Strict;
 
 impl<'de> DeserializeSeed<'de> for Strict {
@@ -61,7 +66,8 @@ impl<'de> Visitor<'de> for Strict {
         Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("not a number"))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Value, E> {
+        without_nul(value)?;
         Ok(Value::String(value.to_owned()))
     }
 
@@ -76,6 +82,7 @@ impl<'de> Visitor<'de> for Strict {
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
         while let Some(name) = fields.next_key::<String>()? {
+            without_nul(&name)?;
             let value = fields.next_value_seed(Strict)?;
             if object.contains_key(&name) {
                 return Err(de::Error::custom(format!("the key `{name}` is given twice")));

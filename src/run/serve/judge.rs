@@ -10,7 +10,7 @@ use super::key::Org;
 use crate::config::Config;
 use crate::config::governance as config;
 use crate::govern::action::Ask;
-use crate::govern::assess;
+use crate::govern::assess::{self, Assessment};
 use crate::govern::attribute::Attributes;
 use crate::govern::bounds::Bounds;
 use crate::govern::class::Class;
@@ -43,6 +43,19 @@ pub struct Court<'a> {
     pub told: &'a [(String, Told)],
 }
 
+/// What an act amounts to and what it says, found out once.
+#[derive(Debug)]
+pub struct Foreseen {
+    attributes: Attributes,
+    assessment: Assessment,
+}
+
+impl Foreseen {
+    pub fn class(&self) -> Class {
+        self.assessment.class()
+    }
+}
+
 /// The project's name for rules; of another organisation its own.
 pub fn project(config: &Config, org: &Org) -> String {
     if org.name == LOCAL_ORG { project_name(config) } else { org.name.clone() }
@@ -58,14 +71,14 @@ impl Court<'_> {
 
     /// The act's class, and what is to be looked up and counted with it; `level`: the least along the
     /// chain above it.
-    pub fn foresee(&self, ask: &Ask, level: Level, now: DateTime<Utc>) -> (Class, Needs) {
+    pub fn foresee(&self, ask: &Ask, level: Level, now: DateTime<Utc>) -> (Foreseen, Needs) {
         let hold = TimeDelta::from_std(self.config.governance.approval_timeout);
         let default = Needs::default();
         let mut needs = Needs { hold: hold.unwrap_or(default.hold), ..default };
         let attributes = self.attributes(ask, now);
         let assessment = assess::assess(self.table, self.bounds, ask);
         self.rules(&attributes, now).foresee(ask, assessment.acts(), level, &mut needs);
-        (assessment.class(), needs)
+        (Foreseen { attributes, assessment }, needs)
     }
 
     fn attributes(&self, ask: &Ask, now: DateTime<Utc>) -> Attributes {
@@ -94,7 +107,7 @@ impl Court<'_> {
         Some(&agent.bounds).filter(|bounds| bounds.governed)
     }
 
-    pub fn judge(&self, ask: &Ask, needs: &Needs, known: &Known) -> Verdict {
+    pub fn judge(&self, ask: &Ask, needs: &Needs, foreseen: &Foreseen, known: &Known) -> Verdict {
         let now = known.now.wall;
         let level_of =
             |(agent, row): &(String, Option<TrustRow>)| self.level(agent, row.as_ref(), now);
@@ -114,8 +127,7 @@ impl Court<'_> {
             capabilities: bounds.and_then(|bounds| bounds.capabilities.clone()),
             permissions: bounds.and_then(|bounds| bounds.permissions.clone()),
         };
-        let attributes = self.attributes(ask, now);
-        let rules = self.rules(&attributes, now);
+        let rules = self.rules(&foreseen.attributes, now);
         let heard = rules.with(needs, known, 0);
         let snapshot = Snapshot {
             table: self.table,
@@ -128,7 +140,7 @@ impl Court<'_> {
             policies: &heard,
             budgets: &[],
         };
-        judge::judge(&snapshot, ask, now)
+        judge::judge_assessed(&snapshot, ask, &foreseen.assessment, now)
     }
 }
 

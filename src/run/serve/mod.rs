@@ -9,11 +9,13 @@ pub mod broken;
 pub mod command;
 pub mod deliver;
 pub mod desk;
+pub mod flush;
 pub mod gate;
 pub mod json;
 pub mod judge;
 pub mod keep;
 pub mod key;
+pub mod line;
 pub mod log;
 pub mod metrics;
 pub mod openapi;
@@ -160,9 +162,10 @@ impl Server {
         let mut secret = [0; 32];
         let random = std::fs::File::open("/dev/urandom");
         random.and_then(|mut file| file.read_exact(&mut secret)).map_err(ServeError::Start)?;
+        let (post, posted) = tokio::sync::mpsc::unbounded_channel();
         let open: Arc<keep::Open<Desk>> =
             Arc::new(move || Desk::open(&project, &table, secret, &issuers));
-        let (lanes, mut threads) = Lanes::start(&open)?;
+        let (lanes, mut threads) = Lanes::start(&open, &post)?;
         let failed = |cause| ServeError::Listen { address: listen, cause };
         let listener = std::net::TcpListener::bind(listen).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
@@ -176,6 +179,7 @@ impl Server {
         let shared = Arc::new(Shared { lanes, metrics: Metrics::default() });
         let broken = Broken::default();
         let speak = move || {
+            runtime.spawn(flush::hand_out(posted));
             let told = runtime.block_on(run(listener, certificate, router(&shared), ended));
             // What was accepted is answered or recorded: the lanes end when all that waits is done.
             drop(shared);
@@ -359,7 +363,11 @@ async fn answer(
     let (mut parts, body) = request.into_parts();
     let params = RawPathParams::from_request_parts(&mut parts, &()).await;
     let params = params.map_err(|_| Refusal::absent())?;
-    let path = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let path: BTreeMap<String, String> =
+        params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    if path.values().any(|value| value.contains('\0')) {
+        return Err(Refusal::absent());
+    }
     let query = query(parts.uri.query().unwrap_or_default())?;
     let (bytes, body) = body_of(&parts.headers, body).await?;
     let sent = Sent { signature, timestamp, body: bytes };
@@ -399,8 +407,11 @@ fn authenticated(
     }
     let found = desk.key(key, now)?;
     let key = found.ok_or_else(|| Refusal::new(401, "this API key is not valid"))?;
-    let secret = signature::secret(&desk.server_key, &key.id);
-    signature::check(key.signed, &secret, sent, now.wall)?;
+    // Without a signature there is nothing to check, unless the key demands one.
+    if key.signed || sent.signature.is_some() {
+        let secret = signature::secret(&desk.server_key, &key.id);
+        signature::check(key.signed, &secret, sent, now.wall)?;
+    }
     Ok(Caller { org: key.org, scope: key.scope, key_id: key.id, agent: key.agent, person: None })
 }
 
@@ -531,7 +542,7 @@ fn decoded(text: &str) -> Option<String> {
             other => other,
         });
     }
-    String::from_utf8(bytes).ok()
+    String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
 }
 
 /// The answer with the headers that all answers have.

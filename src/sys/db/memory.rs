@@ -108,8 +108,8 @@ impl Tx for MemoryTx {
         Ok(self.rows.audit.last().map_or(Tail::EMPTY, Record::tail))
     }
 
-    fn audit_push(&mut self, record: &Record) -> Result<(), DbError> {
-        self.rows.audit.push(record.clone());
+    fn audit_push(&mut self, record: Record) -> Result<(), DbError> {
+        self.rows.audit.push(record);
         Ok(())
     }
 

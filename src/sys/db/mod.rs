@@ -10,6 +10,7 @@
 mod columns;
 #[cfg(test)]
 mod contract;
+mod gathered;
 pub mod heads;
 pub mod memory;
 pub mod postgres;
@@ -61,7 +62,7 @@ pub trait Tx {
 
     fn audit_tail(&mut self) -> Result<Tail, DbError>;
     /// Behind the tail; call [`append`], which chains.
-    fn audit_push(&mut self, record: &Record) -> Result<(), DbError>;
+    fn audit_push(&mut self, record: Record) -> Result<(), DbError>;
     /// In the order of the sequence, until `each` breaks off.
     fn audit_each(
         &mut self,
@@ -80,6 +81,12 @@ pub trait Tx {
     fn actions(&mut self, query: &ActionQuery) -> Result<Vec<Action>, DbError>;
     fn session_totals(&mut self, session_id: &str) -> Result<SessionTotals, DbError>;
 
+    /// Says what will be asked for next, where asking once is cheaper: whether this was submitted
+    /// before, and the newest approval for it.
+    fn expect(&mut self, correlation_id: Option<&str>, digest: &str) -> Result<(), DbError> {
+        let _ = (correlation_id, digest);
+        Ok(())
+    }
     fn replay(&mut self, correlation_id: &str) -> Result<Option<Replay>, DbError>;
     fn replay_insert(&mut self, correlation_id: &str, replay: &Replay) -> Result<(), DbError>;
 
@@ -176,6 +183,43 @@ pub trait Store: std::fmt::Debug {
     fn seal(&mut self) -> Result<(), DbError> {
         Ok(())
     }
+
+    /// The same, the wait for the disk left to the caller: nothing counts until the flush was run and
+    /// returned `Ok`, while the next group may begin at once. Others may see before what was written.
+    fn seal_begin(&mut self) -> Result<Flush, DbError> {
+        self.seal().map(|()| Flush::nothing())
+    }
+
+    /// Notes what was put off while there was much to do.
+    fn rest(&mut self) -> Result<(), DbError> {
+        Ok(())
+    }
+}
+
+/// A wait for the disk, by whichever thread has the time.
+#[must_use = "nothing counts before it is flushed"]
+pub struct Flush(Option<Box<dyn FnOnce() -> Result<(), DbError> + Send>>);
+
+impl Flush {
+    /// Of what is on the disk already.
+    pub fn nothing() -> Self {
+        Self(None)
+    }
+
+    pub fn new(work: impl FnOnce() -> Result<(), DbError> + Send + 'static) -> Self {
+        Self(Some(Box::new(work)))
+    }
+
+    /// Returns when it is on the disk.
+    pub fn run(self) -> Result<(), DbError> {
+        self.0.map_or(Ok(()), |work| work())
+    }
+}
+
+impl std::fmt::Debug for Flush {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Flush").field(&self.0.is_some()).finish()
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -194,6 +238,12 @@ pub enum DbError {
     Busy { waited_ms: u64 },
     #[error("the governance store undid all that was under way")]
     Undone,
+    #[error("cannot bring the governance store `{path}` to the disk")]
+    Flush {
+        path: PathBuf,
+        #[source]
+        cause: std::io::Error,
+    },
     #[error("cannot {act} in the governance store")]
     Sql {
         act: &'static str,
@@ -242,6 +292,7 @@ impl DbError {
             | Self::Replaced { .. }
             | Self::Busy { .. }
             | Self::Undone
+            | Self::Flush { .. }
             | Self::Sql { .. }
             | Self::Address(_)
             | Self::Server { .. }
@@ -288,14 +339,15 @@ pub fn read<T>(
 pub fn append(tx: &mut dyn Tx, draft: &Draft, now: Now) -> Result<Tail, DbError> {
     let before = tx.audit_tail()?;
     let record = Record::chained(tx.org(), &before, draft, now.wall);
-    tx.audit_push(&record)?;
-    if record.seq.is_multiple_of(CHECKPOINT_EVERY_RECORDS) {
-        let checkpoint = tx.signer().map(|key| Checkpoint::signed(&record.org, record.tail(), key));
+    let tail = record.tail();
+    tx.audit_push(record)?;
+    if tail.seq.is_multiple_of(CHECKPOINT_EVERY_RECORDS) {
+        let checkpoint = tx.signer().map(|key| Checkpoint::signed(tx.org(), tail, key));
         if let Some(checkpoint) = checkpoint {
             tx.checkpoint_push(&checkpoint)?;
         }
     }
-    Ok(record.tail())
+    Ok(tail)
 }
 
 /// Records that the head had fallen behind when the machine went down.

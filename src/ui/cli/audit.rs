@@ -174,6 +174,7 @@ pub(super) fn failure(error: &GovernanceError) -> Failure {
             DbError::Open { .. }
             | DbError::Replaced { .. }
             | DbError::Sql { .. }
+            | DbError::Flush { .. }
             | DbError::Address(_)
             | DbError::Server { .. }
             | DbError::Encoding { .. }

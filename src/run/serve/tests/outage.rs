@@ -23,7 +23,13 @@ fn a_lane_that_ends_in_a_bug_while_the_store_is_away_refuses_and_begins_anew() {
         PANICS => panic!("opening it has a bug"),
         _ => Err(GovernanceError::Thread(std::io::Error::other("on purpose"))),
     });
-    let (lanes, threads) = Lanes::start(&open).unwrap();
+    let (post, mut posted) = tokio::sync::mpsc::unbounded_channel::<flush::Answers>();
+    let handing_out = std::thread::spawn(move || {
+        while let Some(answers) = posted.blocking_recv() {
+            answers.into_iter().for_each(|(waiting, answer)| drop(waiting.send(answer)));
+        }
+    });
+    let (lanes, threads) = Lanes::start(&open, &post).unwrap();
     let ask = |lane: Lane, work: fn() -> Answered| {
         let (answer, receive) = tokio::sync::oneshot::channel();
         let job = Job { work: Box::new(move |_| work()), answer };
@@ -51,4 +57,6 @@ fn a_lane_that_ends_in_a_bug_while_the_store_is_away_refuses_and_begins_anew() {
     for thread in threads {
         thread.join().unwrap();
     }
+    drop(post);
+    handing_out.join().unwrap();
 }

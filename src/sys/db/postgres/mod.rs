@@ -13,6 +13,8 @@
 //! connection. Text with a NUL byte cannot be stored by this server and is an error.
 
 mod address;
+mod bulk;
+mod group;
 mod listen;
 mod rows;
 mod schema;
@@ -38,6 +40,7 @@ use super::{DbError, Store, Tx as _, Work, append};
 use crate::base::now::{Now, millis};
 use crate::govern::audit::{Draft, Kind, Tail, hex};
 pub use address::{Address, AddressError};
+use group::Group;
 pub use listen::Listener;
 use tx::{Link, PostgresTx};
 
@@ -57,6 +60,7 @@ pub struct PostgresStore {
     heads: Option<Heads>,
     /// Names the database; made with it.
     id: String,
+    group: Option<Group>,
 }
 
 impl std::fmt::Debug for PostgresStore {
@@ -84,7 +88,7 @@ impl PostgresStore {
             return Err(DbError::OtherKeys { address: address.shown.clone() });
         }
         let link = Link { client, statements: BTreeMap::new() };
-        Ok(Self { address: address.clone(), link: Some(link), heads, id })
+        Ok(Self { address: address.clone(), link: Some(link), heads, id, group: None })
     }
 
     /// A connection that is known to be open, or a new one to the same database.
@@ -179,6 +183,9 @@ impl PostgresStore {
 
 impl Store for PostgresStore {
     fn write(&mut self, org: &str, _now: Now, work: Work<'_>) -> Result<(), DbError> {
+        if self.group.is_some() {
+            return self.part(org, work);
+        }
         let after = self.transact(org, true, work)?;
         if let (Some(heads), Some(after)) = (&self.heads, after) {
             heads.advance(&self.id, org, after)?;
@@ -187,6 +194,9 @@ impl Store for PostgresStore {
     }
 
     fn read(&mut self, org: &str, work: Work<'_>) -> Result<(), DbError> {
+        if self.group.is_some() {
+            return self.view(org, work);
+        }
         // No lock is held, so whoever looks may take as long as he likes.
         self.begin(
             "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL idle_in_transaction_session_timeout = 0",
@@ -214,6 +224,19 @@ impl Store for PostgresStore {
             heads.adopt(&self.id, org, after)?;
         }
         Ok(())
+    }
+
+    fn gather(&mut self) -> Result<(), DbError> {
+        if self.group.is_none() {
+            self.begin("BEGIN")?;
+            self.group = Some(Group::default());
+        }
+        Ok(())
+    }
+
+    fn seal(&mut self) -> Result<(), DbError> {
+        let Some(group) = self.group.take() else { return Ok(()) };
+        self.end(group)
     }
 }
 

@@ -41,11 +41,60 @@ pub(super) struct PostgresTx<'a> {
     tail: Option<Tail>,
     /// Whether other servers are to be told when this commits.
     pub concerns_others: bool,
+    /// What was asked for at once, as long as nothing changed it.
+    expected: Option<Expected>,
+    /// Nothing is over by now, or may be; known at the first look at an organisation.
+    quiet: Option<Quiet>,
+}
+
+struct Expected {
+    correlation_id: Option<String>,
+    digest: String,
+    replay: Option<Replay>,
+    approval: Option<Approval>,
+}
+
+/// What there is none of.
+#[derive(Debug, Clone, Copy)]
+struct Quiet {
+    kills: bool,
+    open_approvals: bool,
+    /// When the first reservation lapses.
+    lapses_us: Option<i64>,
 }
 
 impl<'a> PostgresTx<'a> {
     pub(super) fn new(link: &'a mut Link, org: &str, signer: Option<&'a SigningKey>) -> Self {
-        Self { link, org: org.to_owned(), signer, tail: None, concerns_others: false }
+        let org = org.to_owned();
+        let (tail, expected, quiet) = (None, None, None);
+        Self { link, org, signer, tail, concerns_others: false, expected, quiet }
+    }
+
+    /// Looks at once at all that a first part of a group asks for.
+    pub(super) fn look(&mut self) -> Result<(), DbError> {
+        let text = "SELECT (SELECT max(seq) FROM audit WHERE org = $1), \
+            (SELECT hash FROM audit WHERE org = $1 ORDER BY seq DESC LIMIT 1), \
+            NOT EXISTS (SELECT FROM kills WHERE org = $1), \
+            NOT EXISTS (SELECT FROM approvals WHERE org = $1 AND state IN ('pending', 'approved')), \
+            (SELECT min(lapses_us) FROM reservations WHERE org = $1)";
+        let found = self.one("look at an organisation", text, &[], |row| {
+            let seq: Option<i64> = rows::get(row, 0)?;
+            let tail = match seq {
+                Some(_) => Tail { seq: rows::number(row, 0)?, hash: rows::hash(row, 1)? },
+                None => Tail::EMPTY,
+            };
+            let (kills, open_approvals) = (rows::get(row, 2)?, rows::get(row, 3)?);
+            Ok((tail, Quiet { kills, open_approvals, lapses_us: rows::get(row, 4)? }))
+        })?;
+        if let Some((tail, quiet)) = found {
+            (self.tail, self.quiet) = (Some(tail), Some(quiet));
+        }
+        Ok(())
+    }
+
+    /// A statement without values.
+    pub(super) fn step(&mut self, act: &'static str, text: &str) -> Result<(), DbError> {
+        self.link.client.batch_execute(text).map_err(failed(act))
     }
 
     pub(super) fn audit_hash(&mut self, seq: u64) -> Result<Option<Hash>, DbError> {
@@ -59,6 +108,12 @@ impl<'a> PostgresTx<'a> {
         self.one("tell other servers", &text, &[], |_| Ok(())).map(drop)
     }
 
+    pub(super) fn checkpoint_kept(&mut self, checkpoint: &Checkpoint) -> Result<(), DbError> {
+        let text = "INSERT INTO checkpoints (org, seq, hash, signature) VALUES ($1, $2, $3, $4)";
+        let Checkpoint { org: _, seq, hash, signature } = checkpoint;
+        self.run("sign", text, &[&number(*seq), &hash.as_slice(), signature]).map(drop)
+    }
+
     fn statement(&mut self, act: &'static str, text: &str) -> Result<Statement, DbError> {
         if let Some(known) = self.link.statements.get(text) {
             return Ok(known.clone());
@@ -68,12 +123,14 @@ impl<'a> PostgresTx<'a> {
         Ok(made)
     }
 
-    fn run(
+    pub(super) fn run(
         &mut self,
         act: &'static str,
         text: &str,
         rest: &[&(dyn ToSql + Sync)],
     ) -> Result<u64, DbError> {
+        // What is written may change what was looked up.
+        (self.expected, self.quiet) = (None, None);
         let statement = self.statement(act, text)?;
         let values = bound(&self.org, rest);
         self.link.client.execute(&statement, &values).map_err(failed(act))
@@ -85,6 +142,7 @@ impl<'a> PostgresTx<'a> {
         text: &str,
         rest: &[&(dyn ToSql + Sync)],
     ) -> Result<i64, DbError> {
+        (self.expected, self.quiet) = (None, None);
         let found = self.one(act, text, rest, |row| rows::get(row, 0))?;
         found.ok_or_else(|| DbError::Damaged { what: "a table that gives no ids".to_owned() })
     }
@@ -102,7 +160,7 @@ impl<'a> PostgresTx<'a> {
         found.as_ref().map(read).transpose()
     }
 
-    fn all<T>(
+    pub(super) fn all<T>(
         &mut self,
         act: &'static str,
         text: &str,
@@ -121,15 +179,15 @@ fn bound<'v>(org: &'v String, rest: &[&'v (dyn ToSql + Sync)]) -> Vec<&'v (dyn T
     std::iter::once(org).chain(rest.iter().copied()).collect()
 }
 
-fn us(time: DateTime<Utc>) -> i64 {
+pub(super) fn us(time: DateTime<Utc>) -> i64 {
     time.timestamp_micros()
 }
 
-fn number(value: u64) -> i64 {
+pub(super) fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn json<T: serde::Serialize>(value: &T) -> String {
+pub(super) fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("rows hold texts and JSON values")
 }
 
@@ -155,10 +213,10 @@ impl Tx for PostgresTx<'_> {
         Ok(tail)
     }
 
-    fn audit_push(&mut self, record: &Record) -> Result<(), DbError> {
+    fn audit_push(&mut self, record: Record) -> Result<(), DbError> {
         let text = "INSERT INTO audit (org, seq, at_us, kind, actor, subject, action_id, details, hash) \
                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-        let Record { org: _, seq, at_us, kind, actor, subject, action_id, details, hash } = record;
+        let Record { org: _, seq, at_us, kind, actor, subject, action_id, details, hash } = &record;
         let values: [&(dyn ToSql + Sync); 8] =
             [&number(*seq), at_us, kind, actor, subject, action_id, details, &hash.as_slice()];
         self.run("record", text, &values)?;
@@ -214,9 +272,7 @@ impl Tx for PostgresTx<'_> {
     }
 
     fn checkpoint_push(&mut self, checkpoint: &Checkpoint) -> Result<(), DbError> {
-        let text = "INSERT INTO checkpoints (org, seq, hash, signature) VALUES ($1, $2, $3, $4)";
-        let Checkpoint { org: _, seq, hash, signature } = checkpoint;
-        self.run("sign", text, &[&number(*seq), &hash.as_slice(), signature]).map(drop)
+        self.checkpoint_kept(checkpoint)
     }
 
     fn checkpoints(&mut self) -> Result<Vec<Checkpoint>, DbError> {
@@ -319,7 +375,37 @@ impl Tx for PostgresTx<'_> {
         Ok(SessionTotals { agents, ..totals.unwrap_or_default() })
     }
 
+    fn expect(&mut self, correlation_id: Option<&str>, digest: &str) -> Result<(), DbError> {
+        let text = "SELECT found.*, replays.body_digest, replays.action_id FROM (SELECT $1::text) AS own (org) \
+            LEFT JOIN LATERAL (SELECT id, action_id, agent, digest, summary, reason, created_us, \
+            expires_us, state, decided_us, decided_by, why, signature FROM approvals \
+            WHERE org = $1 AND digest = $2 ORDER BY id DESC LIMIT 1) AS found ON true \
+            LEFT JOIN replays ON replays.org = $1 AND replays.correlation_id = $3";
+        let values: [&(dyn ToSql + Sync); 2] = [&digest, &correlation_id];
+        let found = self.one("look for a repeated submission", text, &values, |row| {
+            let approval = rows::get::<Option<i64>>(row, 0)?.map(|_| rows::approval(row));
+            let body_digest: Option<String> = rows::get(row, 13)?;
+            let replay = match body_digest {
+                Some(body_digest) => Some(Replay { body_digest, action_id: rows::get(row, 14)? }),
+                None => None,
+            };
+            Ok((approval.transpose()?, replay))
+        })?;
+        self.expected = found.map(|(approval, replay)| Expected {
+            correlation_id: correlation_id.map(str::to_owned),
+            digest: digest.to_owned(),
+            replay,
+            approval,
+        });
+        Ok(())
+    }
+
     fn replay(&mut self, correlation_id: &str) -> Result<Option<Replay>, DbError> {
+        if let Some(expected) = &self.expected
+            && expected.correlation_id.as_deref() == Some(correlation_id)
+        {
+            return Ok(expected.replay.clone());
+        }
         let text =
             "SELECT body_digest, action_id FROM replays WHERE org = $1 AND correlation_id = $2";
         self.one("look for a repeated submission", text, &[&correlation_id], |row| {
@@ -358,6 +444,11 @@ impl Tx for PostgresTx<'_> {
     }
 
     fn approval_for(&mut self, digest: &str) -> Result<Option<Approval>, DbError> {
+        if let Some(expected) = &self.expected
+            && expected.digest == digest
+        {
+            return Ok(expected.approval.clone());
+        }
         let columns = rows::APPROVAL;
         let text = format!(
             "SELECT {columns} FROM approvals WHERE org = $1 AND digest = $2 ORDER BY id DESC LIMIT 1"
@@ -380,6 +471,9 @@ impl Tx for PostgresTx<'_> {
     }
 
     fn approvals_open(&mut self) -> Result<Vec<Approval>, DbError> {
+        if self.quiet.is_some_and(|quiet| quiet.open_approvals) {
+            return Ok(Vec::new());
+        }
         let columns = rows::APPROVAL;
         let text = format!(
             "SELECT {columns} FROM approvals WHERE org = $1 AND state IN ('pending', 'approved') \
@@ -503,6 +597,10 @@ impl Tx for PostgresTx<'_> {
     }
 
     fn reservations_lapsed(&mut self, at: DateTime<Utc>, count: u32) -> Result<Vec<i64>, DbError> {
+        let later = |lapses_us: Option<i64>| lapses_us.is_none_or(|first| first > us(at));
+        if self.quiet.is_some_and(|quiet| later(quiet.lapses_us)) {
+            return Ok(Vec::new());
+        }
         let text = "SELECT DISTINCT action_id FROM reservations WHERE org = $1 AND lapses_us <= $2 \
                     ORDER BY action_id LIMIT $3";
         self.all("read reservations", text, &[&us(at), &i64::from(count)], |row| rows::get(row, 0))
@@ -535,6 +633,9 @@ impl Tx for PostgresTx<'_> {
     }
 
     fn kills(&mut self) -> Result<Vec<KillSwitch>, DbError> {
+        if self.quiet.is_some_and(|quiet| quiet.kills) {
+            return Ok(Vec::new());
+        }
         let text = "SELECT target, by, why, at_us FROM kills WHERE org = $1 ORDER BY at_us, target";
         self.all("read kill switches", text, &[], rows::kill)
     }
@@ -571,6 +672,7 @@ mod tests {
                 let inserts =
                     text.starts_with("INSERT") && text.contains("(org, ") && text.contains("($1, ");
                 let filters = text.contains("WHERE org = $1") || text.contains("WHERE {filter} ");
+                let filters = filters || text.contains("FROM (SELECT $1::text) AS own (org)");
                 let tells = text.starts_with("SELECT pg_notify(");
                 assert!(inserts || filters || tells, "{text}");
                 statements += 1;

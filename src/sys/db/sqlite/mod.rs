@@ -1,6 +1,9 @@
 //! The store as one `SQLite` file, for many processes of one machine at once.
 //!
-//! WAL with `synchronous=FULL`: a commit is on the disk when it returns. A writer that finds the file
+//! WAL with `synchronous=FULL`: a commit is on the disk when it returns. One that writes in groups
+//! may begin the next while the one before is flushed ([`flush`]): the heads it writes before a commit
+//! name as committed only what is flushed, and so do those of any other process, which flushes itself
+//! what it finds committed and not noted yet. A writer that finds the file
 //! locked tries again each millisecond, because `SQLite`'s own growing pauses cost ten times as much
 //! at the 99th percentile. The last process to leave does not fold the log back in: each hook would
 //! pay for that.
@@ -8,11 +11,13 @@
 //! Whether the log's own name is on the disk is seen to here, once, before anything is written to it: the
 //! library is built not to flush the folder, as it would in every process (`.cargo/config.toml`).
 
+mod flush;
+mod fold;
 mod rows;
 mod schema;
 mod tx;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -22,11 +27,14 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::gathered::{Held, PartTx, Rows as _};
 use super::heads::Heads;
-use super::{DbError, Store, Tx as _, Work, append, append_recovered};
+use super::{DbError, Flush, Store, Tx, Work, append, append_recovered};
 use crate::base::now::Now;
 use crate::govern::audit::head::Standing;
-use crate::govern::audit::{Draft, Kind, Tail};
+use crate::govern::audit::{Draft, Hash, Kind, Tail};
+use flush::{Log, Underway};
+use fold::Fold;
 use tx::SqliteTx;
 
 /// Between two tries for the write lock.
@@ -34,8 +42,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(1);
 /// Up to 32 MiB of pages are kept in memory, as far as they are used, and the log is folded in each
 /// 2 MiB: whoever is alone with the file proves the whole log first, a hook before each decision.
 const PAGES: &str = "PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 512";
-/// Of a process that writes in groups, so lives long: under load the same pages are written again and again.
-const PAGES_OF_GROUPS: &str = "PRAGMA wal_autocheckpoint = 4096";
+/// Of a connection that writes in groups and flushes them itself.
+const OF_GROUPS: &str = "PRAGMA synchronous = NORMAL";
 /// A lock held longer than this denies: the CLI behind a hook does not wait for ever.
 const BUSY_TRIES_MAX: i32 = 2_000;
 
@@ -48,8 +56,12 @@ pub struct SqliteStore {
     /// Device and inode at the time of opening.
     file: (u64, u64),
     group: Option<Group>,
-    /// It has written in groups.
-    groups: bool,
+    /// Since it writes in groups; commits are flushed through it.
+    log: Option<Log>,
+    /// As long as that.
+    fold: Option<Fold>,
+    /// Of the last group, until the heads say that it is flushed.
+    underway: Option<Underway>,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -88,7 +100,9 @@ impl SqliteStore {
             Some(id) => id,
             None => Self::brought_up(&mut connection, path, now)?,
         };
-        Ok(Self { path: path.to_owned(), connection, heads, id, file, group: None, groups: false })
+        let path = path.to_owned();
+        let (group, log, fold, underway) = (None, None, None, None);
+        Ok(Self { path, connection, heads, id, file, group, log, fold, underway })
     }
 
     /// Makes today's tables of an older database's, or of none; answers its name.
@@ -126,15 +140,33 @@ impl SqliteStore {
         prove: bool,
         work: Work<'_>,
     ) -> Result<(), DbError> {
-        if let Some(group) = &self.group {
-            let mark = Mark::set(self)?;
-            self.inside(group, org, now, prove, work)?;
-            return mark.keep();
+        if self.group.is_some() {
+            return self.part(org, &mut |part| {
+                let before = match part.before() {
+                    Some(before) => before,
+                    None => {
+                        let before = part.audit_tail()?;
+                        if prove {
+                            let standing =
+                                self.prove(org, before, |seq| part.rows().audit_hash(seq))?;
+                            recover(standing, part, now)?;
+                        }
+                        before
+                    }
+                };
+                work(part)?;
+                part.done(before);
+                Ok(Keep::It)
+            });
         }
         self.begin()?;
-        let group = Group::default();
-        match self.inside(&group, org, now, prove, work) {
-            Ok(()) => self.end(&group),
+        match self.alone(org, now, prove, work).and_then(|ends| self.commit(&ends)) {
+            Ok(ends) => {
+                if let Some(log) = &self.log {
+                    log.flush()?;
+                }
+                self.note(&ends)
+            }
             Err(error) => {
                 self.roll_back();
                 Err(error)
@@ -143,69 +175,122 @@ impl SqliteStore {
     }
 
     fn begin(&self) -> Result<(), DbError> {
-        if identity(&self.path).ok() != Some(self.file) {
+        let log_is_there = self.log.as_ref().is_none_or(Log::is_there);
+        if !log_is_there || identity(&self.path).ok() != Some(self.file) {
             return Err(DbError::Replaced { path: self.path.clone() });
         }
         self.step("BEGIN IMMEDIATE", "begin")
     }
 
-    /// Between BEGIN and COMMIT; notes where the organisation's log ends now.
-    fn inside(
+    /// A write that is a transaction of its own, before its commit; where the log ended and ends.
+    fn alone(
         &self,
-        group: &Group,
         org: &str,
         now: Now,
         prove: bool,
         work: Work<'_>,
-    ) -> Result<(), DbError> {
+    ) -> Result<Vec<Moved>, DbError> {
         let signer = self.heads.as_ref().map(Heads::key);
         let mut tx = SqliteTx::new(&self.connection, org, signer);
-        let begun = group.ends.borrow().get(org).copied();
-        let before = match begun {
-            Some(ends) => tx.resume(ends.now, ends.swept),
-            None => tx.audit_tail()?,
-        };
-        if begun.is_none()
-            && prove
-            && let Some(heads) = &self.heads
-        {
-            let standing = heads.check(&self.id, org, before, |seq| tx.audit_hash(seq))?;
-            if let Standing::MachineWentDown { from } = standing {
-                append_recovered(&mut tx, from, now)?;
-            }
+        let before = tx.audit_tail()?;
+        if prove {
+            let standing = self.prove(org, before, |seq| tx.audit_hash(seq))?;
+            recover(standing, &mut tx, now)?;
         }
         work(&mut tx)?;
-        let before = begun.map_or(before, |ends| ends.before);
-        let ends = Ends { before, now: tx.audit_tail()?, swept: tx.swept() };
-        group.ends.borrow_mut().insert(org.to_owned(), ends);
-        Ok(())
+        let after = tx.audit_tail()?;
+        Ok(if after == before { Vec::new() } else { vec![(org.to_owned(), before, after)] })
     }
 
-    /// Commits, the heads told before and after.
-    fn end(&self, group: &Group) -> Result<(), DbError> {
-        let ends = group.ends.borrow();
-        let moved = || ends.iter().filter(|(_, ends)| ends.now != ends.before);
-        let announced = self.heads.as_ref().map_or(Ok(()), |heads| {
-            moved().try_for_each(|(org, ends)| {
-                heads.announce(&self.id, org, ends.before, ends.now).map_err(DbError::from)
-            })
-        });
-        if let Err(error) = announced.and_then(|()| self.step("COMMIT", "commit")) {
-            self.roll_back();
-            return Err(error);
+    /// A part of the group under way; one that fails, or panics, leaves nothing.
+    fn part(
+        &self,
+        org: &str,
+        work: &mut dyn FnMut(&mut PartTx<'_, SqliteTx<'_>>) -> Result<Keep, DbError>,
+    ) -> Result<(), DbError> {
+        let group = self.group.as_ref().expect("a part is of a group");
+        // A full disk makes SQLite undo everything: a write that came then would commit by itself.
+        if self.connection.is_autocommit() {
+            return Err(DbError::Undone);
+        }
+        let mut held = group.held.borrow_mut();
+        let held = held.entry(org.to_owned()).or_default();
+        let signer = self.heads.as_ref().map(Heads::key);
+        let rows = SqliteTx::new(&self.connection, org, signer).numbered(&group.last_id);
+        let mut part = Part { store: self, tx: PartTx::new(rows, held), kept: false };
+        match work(&mut part.tx)? {
+            Keep::It => part.keep(),
+            Keep::Nothing => Ok(()),
+        }
+    }
+
+    /// Whether the log may be written on.
+    fn prove(
+        &self,
+        org: &str,
+        tail: Tail,
+        hash_at: impl FnOnce(u64) -> Result<Option<Hash>, DbError>,
+    ) -> Result<Standing, DbError> {
+        let Some(heads) = &self.heads else { return Ok(Standing::Exact) };
+        let standing = heads.check(&self.id, org, tail, hash_at)?;
+        // Somebody may have committed it without having flushed it yet.
+        if standing == Standing::HeadNotWritten && !self.is_underway(org, tail) {
+            Log::open(&self.path)?.flush()?;
+        }
+        Ok(standing)
+    }
+
+    /// Whether a flush of ours ends with this.
+    fn is_underway(&self, org: &str, tail: Tail) -> bool {
+        let ends = self.underway.iter().flat_map(|underway| &underway.ends);
+        ends.into_iter().any(|(whose, end)| whose == org && *end == tail)
+    }
+
+    /// Commits, the heads told before; where logs end now.
+    fn commit(&self, moved: &[Moved]) -> Result<Vec<(String, Tail)>, DbError> {
+        // The heads name as committed what another thread may still be flushing.
+        if !self.underway.as_ref().is_none_or(Underway::wait) {
+            return Err(DbError::Undone);
         }
         if let Some(heads) = &self.heads {
-            for (org, ends) in moved() {
-                heads.commit(org, ends.now)?;
+            for (org, before, after) in moved {
+                heads.announce(&self.id, org, *before, *after)?;
             }
         }
-        Ok(())
+        self.step("COMMIT", "commit")?;
+        Ok(moved.iter().map(|(org, _, after)| (org.clone(), *after)).collect())
+    }
+
+    /// Writes what the parts of a group kept back, and commits.
+    fn commit_group(&self, group: Group) -> Result<Vec<(String, Tail)>, DbError> {
+        let (mut held, mut moved) = (group.held.into_inner(), Vec::new());
+        for (org, held) in &mut held {
+            if let Some(kept_back) = held.take() {
+                SqliteTx::new(&self.connection, org, None).keep(&kept_back)?;
+            }
+            if let Some((before, after)) = held.moved() {
+                moved.push((org.clone(), before, after));
+            }
+        }
+        self.commit(&moved)
+    }
+
+    fn last_id(&self) -> Result<Cell<i64>, DbError> {
+        let text = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'actions'";
+        let statement = self.connection.prepare_cached(text);
+        let found = statement.and_then(|mut it| it.query_row([], |row| row.get(0)));
+        found.map(Cell::new).map_err(sql("begin"))
+    }
+
+    /// Tells the heads that all up to here is on the disk.
+    fn note(&self, ends: &[(String, Tail)]) -> Result<(), DbError> {
+        let Some(heads) = &self.heads else { return Ok(()) };
+        Ok(ends.iter().try_for_each(|(org, end)| heads.commit(org, *end))?)
     }
 
     /// A statement without values.
     fn step(&self, text: &str, act: &'static str) -> Result<(), DbError> {
-        let mut statement = self.connection.prepare_cached(text).map_err(sql(act))?;
-        statement.raw_execute().map(drop).map_err(sql(act))
+        step(&self.connection, text, act)
     }
 
     fn roll_back(&self) {
@@ -222,13 +307,11 @@ impl Store for SqliteStore {
     }
 
     fn read(&mut self, org: &str, work: Work<'_>) -> Result<(), DbError> {
+        if self.group.is_some() {
+            return self.part(org, &mut |part| work(part).map(|()| Keep::Nothing));
+        }
         let signer = self.heads.as_ref().map(Heads::key);
         let mut tx = SqliteTx::new(&self.connection, org, signer);
-        if self.group.is_some() {
-            // Not kept, so it is undone when it goes.
-            let _mark = Mark::set(self)?;
-            return work(&mut tx);
-        }
         self.step("BEGIN DEFERRED", "begin")?;
         let result = work(&mut tx);
         self.roll_back();
@@ -250,64 +333,103 @@ impl Store for SqliteStore {
 
     fn gather(&mut self) -> Result<(), DbError> {
         if self.group.is_none() {
-            if !std::mem::replace(&mut self.groups, true) {
-                self.connection.execute_batch(PAGES_OF_GROUPS).map_err(sql("begin"))?;
+            if self.log.is_none() {
+                self.connection.execute_batch(OF_GROUPS).map_err(sql("begin"))?;
+                self.fold = Some(Fold::start(&self.path, &self.connection)?);
+                self.log = Some(Log::open(&self.path)?);
+            }
+            if let Some(fold) = &self.fold {
+                fold.finish(&self.connection)?;
             }
             self.begin()?;
-            self.group = Some(Group::default());
+            let group = self.last_id().map(|last_id| Group { last_id, ..Group::default() });
+            self.group = Some(group.inspect_err(|_| self.roll_back())?);
         }
         Ok(())
     }
 
     fn seal(&mut self) -> Result<(), DbError> {
-        let Some(group) = self.group.take() else { return Ok(()) };
+        self.seal_begin()?.run()?;
+        self.rest()
+    }
+
+    fn seal_begin(&mut self) -> Result<Flush, DbError> {
+        let Some(group) = self.group.take() else { return Ok(Flush::nothing()) };
         if self.connection.is_autocommit() {
             return Err(DbError::Undone);
         }
-        self.end(&group)
+        let committed = self.commit_group(group).inspect_err(|_| self.roll_back());
+        let before = self.underway.take();
+        let ends = committed?;
+        // Heads of logs that this group did not touch still have to be told of the flush before.
+        let untouched = |(org, _): &(String, Tail)| !ends.iter().any(|(moved, _)| moved == org);
+        let left: Vec<_> = before.into_iter().flat_map(|it| it.ends).filter(untouched).collect();
+        self.note(&left)?;
+        let log = self.log.as_ref().expect("a group begins with opening it");
+        if let Some(fold) = &self.fold {
+            fold.look(&self.connection);
+        }
+        let (flush, underway) = log.begin(ends);
+        self.underway = Some(underway);
+        Ok(flush)
+    }
+
+    fn rest(&mut self) -> Result<(), DbError> {
+        match self.underway.take() {
+            Some(underway) if underway.wait() => self.note(&underway.ends),
+            Some(_) | None => Ok(()),
+        }
     }
 }
+
+/// An organisation, where its log ended and where it ends.
+type Moved = (String, Tail, Tail);
 
 /// Several writes on their way to one commit.
 #[derive(Debug, Default)]
 struct Group {
-    ends: RefCell<BTreeMap<String, Ends>>,
+    held: RefCell<BTreeMap<String, Held>>,
+    /// The number of the last act; nobody else writes any while the group lasts.
+    last_id: Cell<i64>,
 }
 
-/// Where one organisation's log ended before the group, and where it ends in it.
-#[derive(Debug, Clone, Copy)]
-struct Ends {
-    before: Tail,
-    now: Tail,
-    swept: bool,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    It,
+    Nothing,
 }
 
-/// A place in a transaction to go back to; a panic in between goes back too.
-struct Mark<'a> {
+/// One part of a group; what was not kept is undone when it goes, after a panic too.
+struct Part<'a> {
     store: &'a SqliteStore,
+    tx: PartTx<'a, SqliteTx<'a>>,
     kept: bool,
 }
 
-impl<'a> Mark<'a> {
-    fn set(store: &'a SqliteStore) -> Result<Self, DbError> {
-        // A full disk makes SQLite undo everything: a write that came then would commit by itself.
-        if store.connection.is_autocommit() {
-            return Err(DbError::Undone);
-        }
-        store.step("SAVEPOINT part", "begin")?;
-        Ok(Self { store, kept: false })
-    }
-
+impl Part<'_> {
     fn keep(mut self) -> Result<(), DbError> {
         self.kept = true;
+        if !self.tx.is_marked() {
+            return Ok(());
+        }
         // Its log's end is noted already, so a part that cannot end takes the others with it.
         self.store.step("RELEASE part", "end a part").inspect_err(|_| self.store.roll_back())
     }
 }
 
-impl Drop for Mark<'_> {
+impl Drop for Part<'_> {
     fn drop(&mut self) {
-        if self.kept || self.store.connection.is_autocommit() {
+        if self.kept {
+            return;
+        }
+        self.tx.forget();
+        if self.store.connection.is_autocommit() {
+            return;
+        }
+        if self.tx.is_broken() {
+            return self.store.roll_back();
+        }
+        if !self.tx.is_marked() {
             return;
         }
         let undone = self.store.step("ROLLBACK TO part", "undo a part");
@@ -315,6 +437,25 @@ impl Drop for Mark<'_> {
             // What cannot be undone in part is undone whole; `seal` then says so.
             self.store.roll_back();
         }
+    }
+}
+
+/// A statement without values.
+fn step(connection: &Connection, text: &str, act: &'static str) -> Result<(), DbError> {
+    let mut statement = connection.prepare_cached(text).map_err(sql(act))?;
+    statement.raw_execute().map(drop).map_err(sql(act))
+}
+
+/// Records that the head had fallen behind when the machine went down.
+fn recover(standing: Standing, tx: &mut dyn Tx, now: Now) -> Result<(), DbError> {
+    match standing {
+        Standing::MachineWentDown { from } => append_recovered(tx, from, now),
+        Standing::Exact
+        | Standing::NotCommitted
+        | Standing::HeadNotWritten
+        | Standing::Dropped { .. }
+        | Standing::Added { .. }
+        | Standing::Replaced => Ok(()),
     }
 }
 

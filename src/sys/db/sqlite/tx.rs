@@ -3,6 +3,7 @@
 //! Every statement binds the organisation as its first parameter, and it is bound here and nowhere
 //! else; a test reads the statements of this file and refuses one that does not use it.
 
+use std::cell::Cell;
 use std::ops::ControlFlow;
 
 use chrono::{DateTime, Utc};
@@ -15,6 +16,7 @@ use crate::govern::action::Micros;
 use crate::govern::approval::State;
 use crate::govern::audit::head::Checkpoint;
 use crate::govern::audit::{Hash, Record, Tail};
+use crate::sys::db::gathered::{KeptBack, Rows};
 use crate::sys::db::rows::{
     Action, ActionQuery, Approval, AuditQuery, Budget, Conduct, KillSwitch, NewAction, NewApproval,
     Replay, Reservation, SessionTotals, TrustRow,
@@ -27,7 +29,8 @@ pub(super) struct SqliteTx<'a> {
     signer: Option<&'a SigningKey>,
     /// Read once: only this transaction can move it.
     tail: Option<Tail>,
-    swept: bool,
+    /// The number of the last act, in a group of writes.
+    last_id: Option<&'a Cell<i64>>,
 }
 
 impl<'a> SqliteTx<'a> {
@@ -36,17 +39,12 @@ impl<'a> SqliteTx<'a> {
         org: &str,
         signer: Option<&'a SigningKey>,
     ) -> Self {
-        Self { connection, org: org.to_owned(), signer, tail: None, swept: false }
+        Self { connection, org: org.to_owned(), signer, tail: None, last_id: None }
     }
 
-    /// Goes on where an earlier part of the same transaction ended.
-    pub(super) fn resume(&mut self, tail: Tail, swept: bool) -> Tail {
-        (self.tail, self.swept) = (Some(tail), swept);
-        tail
-    }
-
-    pub(super) fn swept(&self) -> bool {
-        self.swept
+    /// Of a group of writes, which counts the numbers of acts itself.
+    pub(super) fn numbered(self, last_id: &'a Cell<i64>) -> Self {
+        Self { last_id: Some(last_id), ..self }
     }
 
     pub(super) fn audit_hash(&self, seq: u64) -> Result<Option<Hash>, DbError> {
@@ -66,6 +64,51 @@ impl<'a> SqliteTx<'a> {
             statement.raw_bind_parameter(index, value).map_err(sql(act))?;
         }
         Ok(statement)
+    }
+
+    /// With this number, or the next where it is `None`.
+    fn insert(&self, id: Option<i64>, action: &NewAction) -> Result<(), DbError> {
+        let text = "INSERT INTO actions (org, id, agent, action_type, resource, context, cost, \
+            claimed_risk, session_id, parent_id, depth, correlation_id, digest, class, \
+            verdict_effect, reason, trace, risk, policy_digest, effect, status, decided_by, \
+            approval_id, submitted_us, outcome) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, \
+            ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, '{}')";
+        let NewAction { ask, verdict, .. } = action;
+        let values: [&dyn ToSql; 23] = [
+            &id,
+            &ask.agent,
+            &ask.action_type,
+            &ask.resource,
+            &json(&ask.context),
+            &ask.cost.0,
+            &ask.claimed_risk,
+            &ask.session_id,
+            &ask.parent_action_id,
+            &ask.depth,
+            &ask.correlation_id,
+            &action.digest,
+            &rows::word(&action.class),
+            &rows::word(&verdict.effect),
+            &verdict.reason,
+            &json(&verdict.trace),
+            &verdict.risk,
+            &verdict.policy_digest,
+            &rows::word(&action.effect),
+            &action.status.word(),
+            &action.decided_by,
+            &action.approval_id,
+            &us(action.submitted),
+        ];
+        self.run("write an act", text, &values).map(drop)
+    }
+
+    fn record(&self, record: &Record) -> Result<(), DbError> {
+        let text = "INSERT INTO audit (org, seq, at_us, kind, actor, subject, action_id, details, hash) \
+                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+        let Record { org: _, seq, at_us, kind, actor, subject, action_id, details, hash } = record;
+        let values: [&dyn ToSql; 8] =
+            [&number(*seq), at_us, kind, actor, subject, action_id, details, hash];
+        self.run("record", text, &values).map(drop)
     }
 
     fn run(&self, act: &'static str, text: &str, rest: &[&dyn ToSql]) -> Result<usize, DbError> {
@@ -118,10 +161,6 @@ impl Tx for SqliteTx<'_> {
         self.signer
     }
 
-    fn sweeps(&mut self) -> bool {
-        !std::mem::replace(&mut self.swept, true)
-    }
-
     fn glance(
         &mut self,
         correlation_id: Option<&str>,
@@ -153,13 +192,8 @@ impl Tx for SqliteTx<'_> {
         Ok(tail)
     }
 
-    fn audit_push(&mut self, record: &Record) -> Result<(), DbError> {
-        let text = "INSERT INTO audit (org, seq, at_us, kind, actor, subject, action_id, details, hash) \
-                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-        let Record { org: _, seq, at_us, kind, actor, subject, action_id, details, hash } = record;
-        let values: [&dyn ToSql; 8] =
-            [&number(*seq), at_us, kind, actor, subject, action_id, details, hash];
-        self.run("record", text, &values)?;
+    fn audit_push(&mut self, record: Record) -> Result<(), DbError> {
+        self.record(&record)?;
         self.tail = Some(record.tail());
         Ok(())
     }
@@ -219,37 +253,7 @@ impl Tx for SqliteTx<'_> {
     }
 
     fn action_insert(&mut self, action: &NewAction) -> Result<i64, DbError> {
-        let text = "INSERT INTO actions (org, agent, action_type, resource, context, cost, \
-            claimed_risk, session_id, parent_id, depth, correlation_id, digest, class, \
-            verdict_effect, reason, trace, risk, policy_digest, effect, status, decided_by, \
-            approval_id, submitted_us, outcome) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, \
-            ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, '{}')";
-        let NewAction { ask, verdict, .. } = action;
-        let values: [&dyn ToSql; 22] = [
-            &ask.agent,
-            &ask.action_type,
-            &ask.resource,
-            &json(&ask.context),
-            &ask.cost.0,
-            &ask.claimed_risk,
-            &ask.session_id,
-            &ask.parent_action_id,
-            &ask.depth,
-            &ask.correlation_id,
-            &action.digest,
-            &rows::word(&action.class),
-            &rows::word(&verdict.effect),
-            &verdict.reason,
-            &json(&verdict.trace),
-            &verdict.risk,
-            &verdict.policy_digest,
-            &rows::word(&action.effect),
-            &action.status.word(),
-            &action.decided_by,
-            &action.approval_id,
-            &us(action.submitted),
-        ];
-        self.run("write an act", text, &values)?;
+        self.insert(None, action)?;
         Ok(self.connection.last_insert_rowid())
     }
 
@@ -533,6 +537,35 @@ impl Tx for SqliteTx<'_> {
     fn kill_lift(&mut self, target: &str) -> Result<bool, DbError> {
         let text = "DELETE FROM kills WHERE org = ?1 AND target = ?2";
         self.run("lift a kill switch", text, &[&target]).map(|rows| rows > 0)
+    }
+}
+
+impl Rows for SqliteTx<'_> {
+    fn mark(&mut self) -> Result<(), DbError> {
+        super::step(self.connection, "SAVEPOINT part", "begin a part")
+    }
+
+    fn action_ids(&mut self, _count: usize) -> Result<Vec<i64>, DbError> {
+        let last = self.last_id.ok_or_else(|| {
+            let what = "acts numbered outside of a group".to_owned();
+            DbError::Damaged { what }
+        })?;
+        last.set(last.get() + 1);
+        Ok(vec![last.get()])
+    }
+
+    fn keep(&mut self, kept_back: &KeptBack) -> Result<(), DbError> {
+        for (id, action) in &kept_back.actions {
+            self.insert(Some(*id), action)?;
+        }
+        for record in &kept_back.records {
+            self.record(record)?;
+            self.tail = Some(record.tail());
+        }
+        for (correlation_id, replay) in &kept_back.replays {
+            self.replay_insert(correlation_id, replay)?;
+        }
+        kept_back.checkpoints.iter().try_for_each(|checkpoint| self.checkpoint_push(checkpoint))
     }
 }
 
