@@ -57,7 +57,7 @@ fn cpu() -> f64 {
 
 struct Loader {
     epoll: OwnedFd,
-    timer: OwnedFd,
+    clock: OwnedFd,
     callers: Vec<Caller>,
     /// Those that may send, longest first.
     free: VecDeque<usize>,
@@ -87,8 +87,8 @@ impl Loader {
     fn new(address: SocketAddr, keys: &[&str], times: &Times) -> Self {
         let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, flags).unwrap();
-        epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN).unwrap();
+        let clock = timerfd_create(TimerfdClockId::Monotonic, flags).unwrap();
+        epoll::add(&epoll, &clock, EventData::new_u64(TIMER), EventFlags::IN).unwrap();
         let callers: Vec<Caller> = keys
             .iter()
             .enumerate()
@@ -108,7 +108,7 @@ impl Loader {
             cpu: 0.0,
         };
         let free = (0..callers.len()).collect();
-        Self { epoll, timer, callers, free, begun, from, end, rate: times.rate, due: 0, load }
+        Self { epoll, clock, callers, free, begun, from, end, rate: times.rate, due: 0, load }
     }
 
     fn run(mut self) -> Load {
@@ -119,7 +119,7 @@ impl Loader {
                 return self.load;
             }
             events.clear();
-            let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+            let patience = Timespec { tv_sec: seconds(PATIENCE), tv_nsec: 0 };
             let buffer = rustix::buffer::spare_capacity(&mut events);
             let found = epoll::wait(&self.epoll, buffer, Some(&patience)).unwrap();
             assert!(found > 0, "no answer came for {PATIENCE:?}");
@@ -127,7 +127,7 @@ impl Loader {
                 let data = event.data.u64();
                 if data == TIMER {
                     let mut count = [0; 8];
-                    let _ = rustix::io::read(&self.timer, &mut count);
+                    let _ = rustix::io::read(&self.clock, &mut count);
                 } else {
                     self.hear(usize::try_from(data).unwrap());
                 }
@@ -162,10 +162,10 @@ impl Loader {
 
     fn wake_at(&self, wait: Duration) {
         let it_value =
-            Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: wait.subsec_nanos().max(1).into() };
+            Timespec { tv_sec: seconds(wait), tv_nsec: wait.subsec_nanos().max(1).into() };
         let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
         let once = Itimerspec { it_interval, it_value };
-        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once).unwrap();
+        timerfd_settime(&self.clock, TimerfdTimerFlags::empty(), &once).unwrap();
     }
 
     fn hear(&mut self, number: usize) {
@@ -236,4 +236,8 @@ impl Caller {
 
 fn find(text: &[u8], part: &[u8]) -> Option<usize> {
     text.windows(part.len()).position(|window| window == part)
+}
+
+fn seconds(length: Duration) -> i64 {
+    i64::try_from(length.as_secs()).unwrap()
 }

@@ -137,7 +137,7 @@ mod tests {
             let text = serde_json::to_string(&snapshot).unwrap();
             std::fs::write(Store::snapshot_in(root.path()), text).unwrap();
             let lock = std::fs::File::create(Store::watchdog_lock_in(root.path())).unwrap();
-            let signed = SystemTime::now() - Duration::from_secs(seconds);
+            let signed = SystemTime::from(now.wall) - Duration::from_secs(seconds);
             lock.set_modified(signed).unwrap();
             Self { root }
         }

@@ -307,7 +307,7 @@ impl Lanes {
         open: &Arc<Open<Desk>>,
         post: &Post,
     ) -> Result<(Self, Vec<JoinHandle<()>>), GovernanceError> {
-        let (mut threads, flushes) = (Vec::new(), Arc::new(Flushes::default()));
+        let (mut threads, progress) = (Vec::new(), Arc::new(Flushes::default()));
         let mut is_open = true;
         let mut lane = |name: &str, grouped: bool| -> Result<_, GovernanceError> {
             // What is away for the first is away for all.
@@ -316,12 +316,12 @@ impl Lanes {
             let sign = kept.sign();
             let (queue, jobs) = line(WAITING_MAX);
             let manner = if grouped {
-                let flusher = Flusher::start(&flushes, jobs.nudge(), post);
+                let flusher = Flusher::start(&progress, jobs.nudge(), post);
                 let (flusher, thread) = flusher.map_err(GovernanceError::Thread)?;
                 threads.push(thread);
                 Manner::Grouped(flusher)
             } else {
-                Manner::Single(Arc::clone(&flushes))
+                Manner::Single(Arc::clone(&progress))
             };
             let serve = move || {
                 loop {

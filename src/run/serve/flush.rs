@@ -4,6 +4,7 @@
 //! it and then answers. Whoever else looks into the store may see a commit that is not on the disk
 //! yet, so the other lanes hold their answers back until all they may have seen is flushed.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{SendError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -83,10 +84,12 @@ pub struct Sealed {
 impl Sealed {
     /// Flushes, then lets the next group commit, then answers.
     fn finish(self, flushes: &Flushes, nudge: &Nudge<Job>, post: &Post) {
-        let flushed = self.flush.run().map_err(Refusal::from);
-        flushes.end(flushed.clone().err());
+        let flush = AssertUnwindSafe(|| self.flush.run().map_err(Refusal::from));
+        // Others wait for its end, whatever that is.
+        let result = catch_unwind(flush).unwrap_or_else(|_| Err(Refusal::away()));
+        flushes.end(result.clone().err());
         nudge.nudge();
-        let answers = match flushed {
+        let answers = match result {
             Ok(()) => self.answers,
             Err(refusal) => refused(self.answers, &refusal),
         };

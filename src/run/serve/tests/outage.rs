@@ -26,7 +26,9 @@ fn a_lane_that_ends_in_a_bug_while_the_store_is_away_refuses_and_begins_anew() {
     let (post, mut posted) = tokio::sync::mpsc::unbounded_channel::<flush::Answers>();
     let handing_out = std::thread::spawn(move || {
         while let Some(answers) = posted.blocking_recv() {
-            answers.into_iter().for_each(|(waiting, answer)| drop(waiting.send(answer)));
+            for (waiting, answer) in answers {
+                drop(waiting.send(answer));
+            }
         }
     });
     let (lanes, threads) = Lanes::start(&open, &post).unwrap();

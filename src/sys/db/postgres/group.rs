@@ -44,8 +44,8 @@ impl PostgresStore {
     pub(super) fn view(&mut self, org: &str, work: Work<'_>) -> Result<(), DbError> {
         let mut group = self.taken();
         // Without its lock nothing that is looked up may be kept.
-        let (mut own, mut none) = (group.held.get_mut(org), Held::default());
-        let held = own.as_deref_mut().unwrap_or(&mut none);
+        let (own, mut none) = (group.held.get_mut(org), Held::default());
+        let held = own.unwrap_or(&mut none);
         let result = self.looked_at(org, held, work);
         if let Err(Failed { lost: true, .. }) = &result {
             group.lost = true;
@@ -105,15 +105,14 @@ impl PostgresStore {
             if fresh {
                 part.rows().look()?;
             }
-            let before = match part.before() {
-                Some(before) => before,
-                None => {
-                    let before = part.audit_tail()?;
-                    if let Some(heads) = &self.heads {
-                        heads.check(&self.id, org, before, |seq| part.rows().audit_hash(seq))?;
-                    }
-                    before
+            let before = if let Some(before) = part.before() {
+                before
+            } else {
+                let before = part.audit_tail()?;
+                if let Some(heads) = &self.heads {
+                    heads.check(&self.id, org, before, |seq| part.rows().audit_hash(seq))?;
                 }
+                before
             };
             work(&mut part)?;
             if part.rows().concerns_others {

@@ -142,17 +142,16 @@ impl SqliteStore {
     ) -> Result<(), DbError> {
         if self.group.is_some() {
             return self.part(org, &mut |part| {
-                let before = match part.before() {
-                    Some(before) => before,
-                    None => {
-                        let before = part.audit_tail()?;
-                        if prove {
-                            let standing =
-                                self.prove(org, before, |seq| part.rows().audit_hash(seq))?;
-                            recover(standing, part, now)?;
-                        }
-                        before
+                let before = if let Some(before) = part.before() {
+                    before
+                } else {
+                    let before = part.audit_tail()?;
+                    if prove {
+                        let standing =
+                            self.prove(org, before, |seq| part.rows().audit_hash(seq))?;
+                        recover(standing, part, now)?;
                     }
+                    before
                 };
                 work(part)?;
                 part.done(before);
