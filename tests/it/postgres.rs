@@ -150,6 +150,45 @@ fn two_servers_on_one_database_share_rates_approvals_and_kills() {
     }
 }
 
+/// Fifty acts of ten cents each through two servers at once, of which a dollar pays ten.
+#[track_caller]
+fn spends_a_dollar(budget: &str, policy: &str) {
+    let Some(database) = postgres::database() else { return };
+    let here = first(&database, budget);
+    let there = second(&database, &here, budget);
+    for fleet in [&here, &there] {
+        std::fs::create_dir_all(fleet.path("policies")).unwrap();
+        fleet.write("policies/dollar.yaml", policy);
+    }
+    let agent = key(&here, &[]);
+    let servers = [Serving::begin(&here), Serving::begin(&there)];
+    let allowed = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for number in 0..50 {
+            let (server, agent, allowed) = (&servers[number % 2], &agent, &allowed);
+            scope.spawn(move || {
+                let mut body = write(&format!("row-{number}"));
+                body["cost_micros"] = json!(100_000);
+                let answer = post(server, agent, SUBMIT, &body);
+                allowed.fetch_add(u32::from(is_allowed(answer.as_ref())), Ordering::Relaxed);
+            });
+        }
+    });
+    assert_eq!(allowed.into_inner(), 10, "exactly what a dollar pays, whoever is asked");
+}
+
+#[test]
+fn two_servers_on_one_database_never_overspend_a_budget_of_the_config() {
+    let budget = "[governance.budget.daily]\nlimit = 1.00\nwindow = \"day\"\nwarn_at = 100\ndowngrade_at = 100\n";
+    spends_a_dollar(budget, "policies: []\n");
+}
+
+#[test]
+fn two_servers_on_one_database_never_overspend_a_budget_of_a_policy() {
+    let policy = "policies:\n  - name: a-dollar-a-day\n    scope: { actions: [database.write] }\n    effect: permit\n    constraints: { cost: { day: 1 } }\n";
+    spends_a_dollar("", policy);
+}
+
 fn pid_of(pid: u32) -> rustix::process::Pid {
     rustix::process::Pid::from_raw(pid.cast_signed()).unwrap()
 }

@@ -264,14 +264,10 @@ impl Act<'_> {
     }
 
     fn needs(&self, budgets: &[crate::govern::budget::Budget], now: DateTime<Utc>) -> Needs {
-        let windows = budgets.iter().map(|budget| BudgetWindow {
-            key: budget_key(&budget.name),
-            start: budget.window.around(budget.zone, now).0,
-        });
         let hold = i64::try_from(self.governed.approval_timeout_ms).unwrap_or(i64::MAX);
         let hold = TimeDelta::try_milliseconds(hold).unwrap_or(TimeDelta::hours(1));
         let session = self.governed.session;
-        let budgets = windows.collect();
+        let budgets = windows(budgets, now);
         Needs { cost: self.ask.cost, budgets, session, hold, ..Needs::default() }
     }
 
@@ -301,7 +297,17 @@ pub fn budget_key(name: &str) -> String {
     format!("budget:{name}")
 }
 
-fn accounts(
+/// The windows of budgets that this moment lies in.
+pub fn windows(budgets: &[crate::govern::budget::Budget], now: DateTime<Utc>) -> Vec<BudgetWindow> {
+    let window = |budget: &crate::govern::budget::Budget| BudgetWindow {
+        key: budget_key(&budget.name),
+        start: budget.window.around(budget.zone, now).0,
+    };
+    budgets.iter().map(window).collect()
+}
+
+/// How budgets stand by what the act's transaction knows: theirs come first there.
+pub fn accounts(
     budgets: &[crate::govern::budget::Budget],
     known: &Known,
     now: DateTime<Utc>,

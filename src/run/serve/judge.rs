@@ -1,6 +1,7 @@
 //! How this door judges: the shared judgement with the project's policies, on what one transaction knows.
 //!
-//! Left out: the budgets of `[governance]`, as no published client says what an act costs.
+//! The budgets of `[governance]` are the local organisation's. No published client says what an act
+//! costs, so they are asked for what their `cost_micros` says, if they send it.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use crate::govern::action::Ask;
 use crate::govern::assess::{self, Assessment};
 use crate::govern::attribute::Attributes;
 use crate::govern::bounds::Bounds;
+use crate::govern::budget::Budget;
 use crate::govern::class::Class;
 use crate::govern::classes::Table;
 use crate::govern::declared::Declared;
@@ -25,6 +27,7 @@ use crate::govern::trust::Level;
 use crate::govern::verdict::Verdict;
 use crate::run::governance::LOCAL_ORG;
 use crate::run::governance::bounds::project_name;
+use crate::run::governance::door::{accounts, windows};
 use crate::run::governance::submit::{Known, Needs};
 use crate::run::governance::voices::Rules;
 use crate::sys::db::rows::{KillSwitch, TrustRow};
@@ -48,6 +51,8 @@ pub struct Court<'a> {
 pub struct Foreseen {
     attributes: Attributes,
     assessment: Assessment,
+    /// Those that the act counts in.
+    budgets: Vec<Budget>,
 }
 
 impl Foreseen {
@@ -74,11 +79,28 @@ impl Court<'_> {
     pub fn foresee(&self, ask: &Ask, level: Level, now: DateTime<Utc>) -> (Foreseen, Needs) {
         let hold = TimeDelta::from_std(self.config.governance.approval_timeout);
         let default = Needs::default();
-        let mut needs = Needs { hold: hold.unwrap_or(default.hold), ..default };
+        let budgets = self.budgets(&ask.agent);
+        let mut needs = Needs {
+            hold: hold.unwrap_or(default.hold),
+            cost: ask.cost,
+            budgets: windows(&budgets, now),
+            ..default
+        };
         let attributes = self.attributes(ask, now);
         let assessment = assess::assess(self.table, self.bounds, ask);
         self.rules(&attributes, now).foresee(ask, assessment.acts(), level, &mut needs);
-        (Foreseen { attributes, assessment }, needs)
+        (Foreseen { attributes, assessment, budgets }, needs)
+    }
+
+    fn budgets(&self, agent: &str) -> Vec<Budget> {
+        if self.org.name != LOCAL_ORG {
+            return Vec::new();
+        }
+        let governance = &self.config.governance;
+        let mine = governance.budgets.iter().filter(|budget| {
+            budget.agents.is_empty() || budget.agents.iter().any(|name| name.as_str() == agent)
+        });
+        mine.map(|budget| Budget::of(budget, governance.zone)).collect()
     }
 
     fn attributes(&self, ask: &Ask, now: DateTime<Utc>) -> Attributes {
@@ -128,7 +150,8 @@ impl Court<'_> {
             permissions: bounds.and_then(|bounds| bounds.permissions.clone()),
         };
         let rules = self.rules(&foreseen.attributes, now);
-        let heard = rules.with(needs, known, 0);
+        let heard = rules.with(needs, known, foreseen.budgets.len());
+        let counted = accounts(&foreseen.budgets, known, now);
         let snapshot = Snapshot {
             table: self.table,
             bounds: self.bounds,
@@ -138,7 +161,7 @@ impl Court<'_> {
             level: *own,
             declared: &declared,
             policies: &heard,
-            budgets: &[],
+            budgets: &counted,
         };
         judge::judge_assessed(&snapshot, ask, &foreseen.assessment, now)
     }
