@@ -2,12 +2,13 @@
 //!
 //! The spool is a real file in `/tmp`. Bars: p50 at most 5 ms, p99 at most 15 ms on a machine that
 //! does nothing else; `/bin/true` beside it tells what starting any process costs there. The last row
-//! is of governed agents: ten at once, each a call per 100 ms, decisions written to one `SQLite` file
+//! is of governed agents: ten, each a call per 100 ms at a moment of its own, decisions written to one `SQLite` file
 //! in `target/`, a real disk.
 
 #![expect(clippy::disallowed_methods, reason = "a bench measures real time and starts programs")]
 #![expect(clippy::print_stdout, reason = "the table is the bench's output")]
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
+#![expect(clippy::cast_precision_loss, reason = "a thousandth of a slot is told exactly")]
 
 use std::io::Write as _;
 use std::path::Path;
@@ -26,6 +27,8 @@ const CALLS: usize = 500;
 const AGENTS: usize = 10;
 const GOVERNED_CALLS: usize = 100;
 const EVERY: Duration = Duration::from_millis(100);
+/// Of the moments at which agents call.
+const SEED: u64 = 0x5eed_0a0a_0a0a_5eed;
 
 fn main() {
     // `cargo test --all-targets` runs this too, without `--bench`: nothing to test here.
@@ -69,11 +72,13 @@ fn governed() -> Vec<Duration> {
     let agents: Vec<_> = config
         .agents
         .iter()
-        .map(|agent| {
+        .zip(0..)
+        .map(|(agent, number)| {
             begin(&config, &store, agent, "start-1", clock::now()).unwrap();
             let bounds = file(&store.state(), &agent.session);
+            let mut random = SEED.wrapping_mul(2 * number + 1);
             std::thread::spawn(move || {
-                (0..GOVERNED_CALLS).map(|call| asked(&bounds, call)).collect()
+                (0..GOVERNED_CALLS).map(|call| asked(&bounds, call, &mut random)).collect()
             })
         })
         .collect();
@@ -82,8 +87,13 @@ fn governed() -> Vec<Duration> {
     times.concat()
 }
 
-/// One call, and the rest of its tenth of a second.
-fn asked(bounds: &Path, call: usize) -> Duration {
+/// One call, somewhere in its tenth of a second: agents know nothing of each other's time.
+fn asked(bounds: &Path, call: usize, random: &mut u64) -> Duration {
+    *random ^= *random << 13;
+    *random ^= *random >> 7;
+    *random ^= *random << 17;
+    let slot = Instant::now();
+    std::thread::sleep(EVERY.mul_f64((*random % 1_000) as f64 / 1_000.0));
     // Of no other agent: it is what tells a repeated call from a new one.
     let id = format!("{}-{call}", bounds.file_stem().unwrap().display());
     let payload = format!(
@@ -103,7 +113,7 @@ fn asked(bounds: &Path, call: usize) -> Duration {
     let output = child.wait_with_output().unwrap();
     let took = begun.elapsed();
     assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
-    std::thread::sleep(EVERY.saturating_sub(took));
+    std::thread::sleep(EVERY.saturating_sub(slot.elapsed()));
     took
 }
 
