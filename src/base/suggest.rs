@@ -11,6 +11,21 @@ pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
         .map(|(_, name)| name)
 }
 
+/// Names that a hint lists; more are counted.
+const LISTED_MAX: usize = 20;
+
+/// What to do about a name that is not known: the one that may be meant, else those that there are.
+pub fn advice(typed: &str, known: &[&str]) -> String {
+    if let Some(near) = nearest(typed, known.iter().copied()) {
+        return format!("did you mean `{near}`?");
+    }
+    let listed = known[..known.len().min(LISTED_MAX)].join("`, `");
+    match known.len().saturating_sub(LISTED_MAX) {
+        0 => format!("known: `{listed}`"),
+        more => format!("known: `{listed}` and {more} more"),
+    }
+}
+
 /// Edits (insert, delete, replace, swap of neighbours) from one text to the other.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
@@ -40,5 +55,14 @@ mod tests {
         assert_eq!(nearest("sesion_prefix", known), Some("session_prefix"));
         assert_eq!(nearest("lgo_dir", known), Some("log_dir"));
         assert_eq!(nearest("colour", known), None);
+    }
+
+    #[test]
+    fn a_thousand_names_are_not_listed() {
+        let names: Vec<String> = (0..1_000).map(|number| format!("agent-{number}")).collect();
+        let known: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert_eq!(advice("agent-7x", &known), "did you mean `agent-7`?");
+        assert_eq!(advice("nobody", &known[..2]), "known: `agent-0`, `agent-1`");
+        assert!(advice("nobody", &known).ends_with("`agent-19` and 980 more"));
     }
 }

@@ -62,8 +62,8 @@ enum Wake {
     Spooled(Option<PathBuf>),
     /// The branch, an inbox or a status file may have changed.
     Handoff,
-    /// A look at them is over.
-    Looked,
+    /// Something that was begun beside the loop is over.
+    Over,
     Stopped,
 }
 
@@ -168,7 +168,7 @@ impl Loop {
         let (loop_sender, looked) = (sender.clone(), sender.clone());
         let told_by_server = sender.clone();
         engine.listen(move || drop(told_by_server.send(Wake::Heard)));
-        engine.set_waker(move || drop(looked.send(Wake::Looked)));
+        engine.set_waker(move || drop(looked.send(Wake::Over)));
         // Without these the same is found by looking now and then.
         let config = sender.clone();
         match FileWatch::start(&project.config.file, move || drop(config.send(Wake::Config))) {
@@ -254,6 +254,8 @@ impl Loop {
     fn tick(&mut self) {
         let now = clock::now().mono;
         self.engine.take_outcomes();
+        // Before the look that may be due: somebody waits for them.
+        self.answer();
         self.engine.take_kickoffs();
         let nothing = if self.spools_watched { Spools::default() } else { Spools::All };
         self.engine.hear(&std::mem::replace(&mut self.spools, nothing));
@@ -328,10 +330,7 @@ impl Loop {
         let next = wake::next(&self.engine.fleet, clock::now());
         let next = deadlines.into_iter().chain(next).chain(handoff).min();
         let now = clock::now().mono;
-        let mut left = next.map_or(GLANCE, |next| next.since(now));
-        if self.engine.work_under_way() {
-            left = left.min(Duration::from_millis(20));
-        }
+        let left = next.map_or(GLANCE, |next| next.since(now));
         let first = self.wakes.recv_timeout(left.max(Duration::from_millis(1)));
         let mut wake = first.ok();
         let now = clock::now().mono;
@@ -347,7 +346,7 @@ impl Loop {
                 Wake::Request => self.requests_at = now,
                 Wake::Handoff => self.engine.look_at_handoff(),
                 Wake::Spooled(file) => self.spools.add(file.as_deref()),
-                Wake::Heard | Wake::Looked | Wake::Stopped => {}
+                Wake::Heard | Wake::Over | Wake::Stopped => {}
             }
             wake = self.wakes.try_recv().ok();
         }

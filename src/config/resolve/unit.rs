@@ -1,5 +1,6 @@
 //! `[[agent]]` and `[[service]]`: names, sessions, prompts, and what they inherit.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,16 +25,15 @@ pub(super) struct PlacedAgent {
 }
 
 /// A name that was given, for clashes.
-struct Taken {
-    text: String,
-    at: Range<usize>,
-}
+type Taken = BTreeMap<String, Range<usize>>;
 
-/// What is given away already.
+/// What is given away already, each with the place where it was first.
+#[derive(Default)]
 struct Register {
-    names: Vec<Taken>,
-    sessions: Vec<Taken>,
-    variables: Vec<Taken>,
+    names: Taken,
+    sessions: Taken,
+    /// With the name that it is made of.
+    variables: BTreeMap<String, (String, Range<usize>)>,
 }
 
 /// How an agent and a service say who they are.
@@ -49,8 +49,7 @@ impl Resolver<'_> {
         defaults: &DefaultsSection,
         prefix: Option<&str>,
     ) -> (Vec<PlacedAgent>, Vec<Service>) {
-        let mut register =
-            Register { names: Vec::new(), sessions: Vec::new(), variables: Vec::new() };
+        let mut register = Register::default();
         let mut agents = Vec::new();
         for entry in root.agent.iter().flat_map(|list| &list.value) {
             agents.extend(self.agent(root, defaults, prefix, &mut register, &entry.value));
@@ -169,7 +168,7 @@ impl Resolver<'_> {
                 .at(&name.span, "choose another name"),
             );
         }
-        self.claim("name", &name.value, &name.span, &mut register.names);
+        let first = self.claim("name", &name.value, &name.span, &mut register.names);
         let session = match unit.session {
             Some(given) => {
                 let good = SessionName::new(&given.value)
@@ -192,9 +191,7 @@ impl Resolver<'_> {
             );
         }
         // Equal names give equal sessions; that clash has been told already.
-        if register.names.iter().filter(|taken| taken.text == name.value).nth(1).is_none()
-            || unit.session.is_some()
-        {
+        if first || unit.session.is_some() {
             self.claim("session", session.as_str(), at, &mut register.sessions);
         }
         Some((good.ok()?, session))
@@ -207,34 +204,38 @@ impl Resolver<'_> {
         );
     }
 
-    fn claim(&mut self, what: &str, text: &str, at: &Range<usize>, taken: &mut Vec<Taken>) {
-        if let Some(first) = taken.iter().find(|taken| taken.text == text) {
+    /// Says whether nobody had it before.
+    fn claim(&mut self, what: &str, text: &str, at: &Range<usize>, taken: &mut Taken) -> bool {
+        if let Some(first) = taken.get(text) {
             self.problems.push(
                 Diagnostic::error(format!("the {what} `{text}` is used twice"))
                     .at(at, "used again here")
-                    .at(&first.at, "first defined here"),
+                    .at(first, "first defined here"),
             );
+            return false;
         }
-        taken.push(Taken { text: text.to_owned(), at: at.clone() });
+        taken.insert(text.to_owned(), at.clone());
+        true
     }
 
     /// `AGENT_MODEL_a_b` would mean both `a-b` and `a_b`.
     fn claim_variable(&mut self, name: &At<String>, register: &mut Register) {
         let variable = name.value.replace(['-', '.'], "_");
-        let first = register.variables.iter().find(|taken| {
-            taken.text.replace(['-', '.'], "_") == variable && taken.text != name.value
-        });
-        if let Some(first) = first {
-            self.problems.push(
+        match register.variables.get(&variable) {
+            // One that is used twice has been told already.
+            Some((first, _)) if *first == name.value => {}
+            Some((first, at)) => self.problems.push(
                 Diagnostic::error(format!(
-                    "`{}` and `{}` share the variable `AGENT_MODEL_{variable}`",
-                    first.text, name.value
+                    "`{first}` and `{}` share the variable `AGENT_MODEL_{variable}`",
+                    name.value
                 ))
                 .at(&name.span, "rename one of the two")
-                .at(&first.at, "first defined here"),
-            );
+                .at(at, "first defined here"),
+            ),
+            None => {
+                register.variables.insert(variable, (name.value.clone(), name.span.clone()));
+            }
         }
-        register.variables.push(Taken { text: name.value.clone(), at: name.span.clone() });
     }
 
     /// The agent's backend, or a report that nobody names one.

@@ -4,7 +4,6 @@
 //! after it, so what it does not know yet is at most the last look.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -33,13 +32,10 @@ const BACKOFF_MAX: Duration = Duration::from_secs(600);
 /// A look that found nothing is told to the core this often, so that its time is known.
 const TOLD_EVERY: Duration = Duration::from_secs(15);
 
-type Waker = Arc<dyn Fn() + Send + Sync>;
-
 /// Looks under way and when the next one is due.
 pub(super) struct Work {
     sender: Sender<Done>,
     done: Receiver<Done>,
-    waker: Option<Waker>,
     under_way: bool,
     /// Something changed while a look was under way.
     again: bool,
@@ -69,7 +65,6 @@ impl Work {
         Self {
             sender,
             done,
-            waker: None,
             under_way: false,
             again: false,
             failures: 0,
@@ -82,11 +77,6 @@ impl Work {
 }
 
 impl Engine {
-    /// Called from another thread when a look is over.
-    pub fn set_waker(&mut self, waker: impl Fn() + Send + Sync + 'static) {
-        self.handoff.waker = Some(Arc::new(waker));
-    }
-
     /// Begins a look, unless one is under way or failures ask for a pause.
     pub fn look_at_handoff(&mut self) {
         if self.config.sequence.is_none() {
@@ -120,7 +110,7 @@ impl Engine {
         let seen = &self.fleet.handoff.seen;
         let begun = seen.begun && seen.source == name;
         let since = seen.tip.clone().filter(|_| begun);
-        let (sender, waker) = (self.handoff.sender.clone(), self.handoff.waker.clone());
+        let (sender, waker) = (self.handoff.sender.clone(), self.waker.clone());
         std::thread::spawn(move || {
             let outcome = match source {
                 Some(source) => git::look(&mirror, &source, since.as_ref(), begun, LIMIT)
@@ -132,9 +122,7 @@ impl Engine {
             };
             // A closed channel means that the loop has ended.
             drop(sender.send(Done { source: name, phase, outcome }));
-            if let Some(waker) = waker {
-                waker();
-            }
+            waker();
         });
     }
 

@@ -70,7 +70,7 @@ impl Engine {
         };
         let Some(detector) = self.detector(&agent.backend) else { return };
         let (project, sender) = (self.handle.clone(), self.typed.clone());
-        let lines = self.lines.clone();
+        let (lines, waker) = (self.lines.clone(), self.waker.clone());
         self.kickoffs.insert(unit.clone());
         std::thread::spawn(move || {
             let store = project.store.clone();
@@ -86,6 +86,7 @@ impl Engine {
                 typing::type_text(to, tmux, &text, manner, &mut mark)
             });
             drop(sender.send(Typed { unit, attempt, outcome }));
+            waker();
         });
     }
 

@@ -72,10 +72,10 @@ impl Engine {
         let Some(detector) = self.detector(&agent.backend) else {
             return held("the rules that read its screen do not compile");
         };
-        self.typing_under_way += 1;
         let seen = self.pane_facts(&typing.unit).map(|pane| Seen { pane, at: self.world_at });
         let lines = self.lines.clone();
         let (project, sender) = (self.handle.clone(), self.outcomes.clone());
+        let waker = self.waker.clone();
         std::thread::spawn(move || {
             let Typing { unit, message, busy_input, past_banner, .. } = typing;
             let path = witness_path(&project.store, &agent.session);
@@ -100,6 +100,7 @@ impl Engine {
             write(Some(outcome.clone()));
             // A closed channel means that the loop has ended; the witness tells the next one.
             drop(sender.send(Event::Typed { unit, message, outcome }));
+            waker();
         });
         None
     }

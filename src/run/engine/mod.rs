@@ -102,8 +102,9 @@ pub struct Engine {
     world_at: Mono,
     outcomes: Sender<Event>,
     pending: Receiver<Event>,
+    /// Called from other threads when what they do beside the loop is over.
+    waker: Arc<dyn Fn() + Send + Sync>,
     stops_under_way: usize,
-    typing_under_way: usize,
     lines: Lines,
     handoff: handoff::Work,
     saved_at: Mono,
@@ -184,8 +185,8 @@ impl Engine {
             world_at: now.mono,
             outcomes,
             pending,
+            waker: Arc::new(|| {}),
             stops_under_way: 0,
-            typing_under_way: 0,
             lines,
             handoff: handoff::Work::new(),
             saved_at: now.mono,
@@ -240,6 +241,11 @@ impl Engine {
     fn wanted(&self) -> BTreeSet<UnitName> {
         let wanted = self.fleet.units.values().filter(|unit| unit.wanted);
         wanted.map(|unit| unit.spec.name.clone()).collect()
+    }
+
+    /// Called from another thread when something that was begun beside the loop is over.
+    pub fn set_waker(&mut self, waker: impl Fn() + Send + Sync + 'static) {
+        self.waker = Arc::new(waker);
     }
 
     /// One-off changes for the starts of one request.

@@ -41,7 +41,7 @@ impl Engine {
         }
         let grace = self.config.watchdog.stop_grace;
         let quit_grace = if quit { QUIT_KEYS_GRACE } else { Duration::ZERO };
-        let outcomes = self.outcomes.clone();
+        let (outcomes, waker) = (self.outcomes.clone(), self.waker.clone());
         self.stops_under_way += jobs.len();
         let work = move || {
             let endings: Vec<Ending> = jobs.iter().map(|(_, _, ending)| ending.clone()).collect();
@@ -55,6 +55,7 @@ impl Engine {
                 // A closed channel means that nobody waits any more.
                 drop(outcomes.send(Event::Stopped { unit, attempt, outcome }));
             }
+            waker();
         };
         std::thread::spawn(work);
     }
@@ -117,15 +118,8 @@ impl Engine {
         });
     }
 
-    /// Whether something was begun beside the loop whose outcome is still to come.
-    pub fn work_under_way(&self) -> bool {
-        self.stops_under_way > 0 || self.typing_under_way > 0
-    }
-
     fn outcome(&mut self, event: Event) {
-        if matches!(event, Event::Typed { .. }) {
-            self.typing_under_way = self.typing_under_way.saturating_sub(1);
-        } else {
+        if !matches!(event, Event::Typed { .. }) {
             self.stops_under_way = self.stops_under_way.saturating_sub(1);
         }
         let gone = matches!(&event, Event::Stopped { outcome: StopOutcome::Gone { .. }, .. });

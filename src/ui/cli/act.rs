@@ -27,11 +27,8 @@ fn one(config: &Config, name: &str) -> Result<UnitName, Failure> {
         .chain(config.services.iter().map(|service| &service.name))
         .find(|unit| unit.as_str() == name);
     found.cloned().ok_or_else(|| {
-        let failure = Failure::usage(format!("no agent or service is named `{name}`"));
-        match suggest::nearest(name, known.iter().copied()) {
-            Some(near) => failure.hint(format!("did you mean `{near}`?")),
-            None => failure.hint(format!("known: {}", known.join(", "))),
-        }
+        Failure::usage(format!("no agent or service is named `{name}`"))
+            .hint(suggest::advice(name, &known))
     })
 }
 

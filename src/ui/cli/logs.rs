@@ -136,11 +136,7 @@ pub(super) fn session_of(config: &Config, name: &str) -> Result<SessionName, Fai
         "no agent or service is called `{name}` in `{}`",
         config.file.display()
     ));
-    let failure = match suggest::nearest(name, known.iter().copied()) {
-        Some(near) => failure.hint(format!("did you mean `{near}`?")),
-        None => failure,
-    };
-    Err(failure.hint(format!("known: `{}`", known.join("`, `"))))
+    Err(failure.hint(suggest::advice(name, &known)))
 }
 
 #[cfg(test)]

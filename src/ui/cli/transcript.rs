@@ -149,10 +149,7 @@ fn unknown(name: &str, config: &Config) -> Failure {
         "`{name}` is neither a file nor an agent in `{}`",
         config.file.display()
     ));
-    match suggest::nearest(name, known.iter().copied()) {
-        Some(near) => failure.hint(format!("did you mean `{near}`?")),
-        None => failure.hint(format!("known: `{}`", known.join("`, `"))),
-    }
+    failure.hint(suggest::advice(name, &known))
 }
 
 fn follow_all(once: bool, globals: &Globals) -> Result<u8, Failure> {
