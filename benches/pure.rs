@@ -84,7 +84,7 @@ fn fleet(count: usize) -> (Fleet, Event) {
     decide(&mut fleet, &Event::Configured { units: specs, wanted, settings }, now());
     let mut panes = Vec::new();
     for (index, (name, unit)) in fleet.units.iter_mut().enumerate() {
-        let pane = PaneId(format!("%{index}"));
+        let pane = PaneId::new(format!("%{index}"));
         let pid = u32::try_from(index).expect("few") + 10;
         let since = now();
         unit.life =

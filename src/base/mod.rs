@@ -7,6 +7,7 @@ pub mod name;
 pub mod now;
 pub mod quote;
 pub mod redact;
+pub mod shared;
 pub mod suggest;
 pub mod template;
 pub mod zone;

@@ -1,6 +1,7 @@
-//! Checked names. A value of one of these types is known to be usable where its name says.
+//! Checked names. A value of one of these types is known to be usable where its name says. Copies share their text.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,17 +10,17 @@ use serde::{Deserialize, Serialize};
 /// tmux rewrites `.` and `:` in session names, so they are not allowed here.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct UnitName(String);
+pub struct UnitName(#[serde(with = "super::shared::text")] Arc<str>);
 
 /// The name of a tmux session, prefix included. Same alphabet as [`UnitName`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct SessionName(String);
+pub struct SessionName(#[serde(with = "super::shared::text")] Arc<str>);
 
 /// A tmux pane id such as `%7`: unique for the life of one server.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct PaneId(pub String);
+pub struct PaneId(#[serde(with = "super::shared::text")] Arc<str>);
 
 /// Why a text is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +49,7 @@ fn check(text: &str) -> Result<(), NameError> {
 
 impl UnitName {
     pub fn new(text: &str) -> Result<Self, NameError> {
-        check(text).map(|()| Self(text.to_owned()))
+        check(text).map(|()| Self(text.into()))
     }
 
     pub fn as_str(&self) -> &str {
@@ -58,7 +59,17 @@ impl UnitName {
 
 impl SessionName {
     pub fn new(text: &str) -> Result<Self, NameError> {
-        check(text).map(|()| Self(text.to_owned()))
+        check(text).map(|()| Self(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PaneId {
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
     }
 
     pub fn as_str(&self) -> &str {

@@ -309,7 +309,7 @@ fn unit_of(unit: Option<&Unit>, of: Of<'_>, runs: Option<&Agent>, now: Now) -> U
         limited_until: window.map(|window| time(window.until)),
         on_fallback: away,
         queued: unit.map_or(0, |unit| unit.outbox.len()),
-        last_event: last.map(|note| note.what.clone()),
+        last_event: last.map(|note| note.what.to_string()),
         last_event_at: last.map(|note| time(note.at)),
         usage: None,
     }

@@ -271,12 +271,7 @@ fn prepare_service(service: &Service, with: &Circumstances<'_>) -> Result<Prepar
 }
 
 fn tag(name: &UnitName, with: &Circumstances<'_>) -> String {
-    Tag {
-        project: with.project.to_owned(),
-        unit: name.to_string(),
-        start_id: with.start_id.clone(),
-    }
-    .text()
+    Tag { project: with.project, unit: name.as_str(), start_id: &with.start_id }.text()
 }
 
 /// The exact first prompt; `None` when the agent starts without one.

@@ -192,9 +192,9 @@ impl Project {
         );
         let session = self.config.watchdog_session();
         let tag = Tag {
-            project: units::project_id(&self.config),
-            unit: "watchdog".to_owned(),
-            start_id: uuid::Uuid::new_v4().to_string(),
+            project: &units::project_id(&self.config),
+            unit: "watchdog",
+            start_id: &uuid::Uuid::new_v4().to_string(),
         };
         let mut env = environment.clone();
         // What the fetches of the watchdog need of a person's own set-up; agents do not get it.

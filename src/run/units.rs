@@ -168,22 +168,22 @@ fn digest(text: &str) -> u64 {
 
 /// Our mark on a session: which project, which unit, which start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tag {
-    pub project: String,
-    pub unit: String,
-    pub start_id: String,
+pub struct Tag<'a> {
+    pub project: &'a str,
+    pub unit: &'a str,
+    pub start_id: &'a str,
 }
 
-impl Tag {
+impl<'a> Tag<'a> {
     /// `ao1/<project>/<unit>/<start id>`, all of characters that tmux leaves alone.
     pub fn text(&self) -> String {
         format!("ao1/{}/{}/{}", self.project, self.unit, self.start_id)
     }
 
-    pub fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &'a str) -> Option<Self> {
         let mut parts = text.strip_prefix("ao1/")?.split('/');
         let (project, unit, start_id) = (parts.next()?, parts.next()?, parts.next()?);
-        Some(Self { project: project.into(), unit: unit.into(), start_id: start_id.into() })
+        Some(Self { project, unit, start_id })
     }
 }
 
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_tag_reads_back_and_a_foreign_text_is_no_tag() {
-        let tag = Tag { project: "p".into(), unit: "builder".into(), start_id: "s-1".into() };
+        let tag = Tag { project: "p", unit: "builder", start_id: "s-1" };
         assert_eq!(Tag::parse(&tag.text()), Some(tag));
         assert_eq!(Tag::parse(""), None);
         assert_eq!(Tag::parse("other/tool"), None);

@@ -4,14 +4,14 @@
 //! SIGHUP is taken note of and ignored: it comes with the death of the pane the loop runs in.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use super::accepted;
-use super::engine::{self, Engine};
+use super::engine::{self, Engine, Spools};
 use super::governance::{Governance, sources};
 use super::prepare::Overrides;
 use super::project::{self, Project, ProjectError};
@@ -22,7 +22,7 @@ use super::units::{self, Tag};
 use crate::base::now::Mono;
 use crate::config::{Config, guarded};
 use crate::supervise::action::What;
-use crate::supervise::event::Event;
+use crate::supervise::event::{Event, Request};
 use crate::supervise::{stall, wake};
 use crate::sys::death::DeathWatch;
 use crate::sys::load::{self, LoadError};
@@ -56,7 +56,10 @@ enum Wake {
     Died(u32),
     Config,
     Request,
+    /// A server of a CLI told something.
     Heard,
+    /// A hook wrote to this file; `None`: to any.
+    Spooled(Option<PathBuf>),
     /// The branch, an inbox or a status file may have changed.
     Handoff,
     /// A look at them is over.
@@ -143,6 +146,9 @@ struct Loop {
     /// The server that `state/server.json` is known to name.
     recorded: Option<ServerId>,
     requests_every: Duration,
+    /// Where hooks wrote since they were heard last.
+    spools: Spools,
+    spools_watched: bool,
     glance_at: Mono,
     requests_at: Mono,
     signal_at: Mono,
@@ -170,10 +176,19 @@ impl Loop {
             Err(error) => tracing::warn!(%error, "the config is looked at each signal tick only"),
         }
         let heard = sender.clone();
-        match FileWatch::folder(&project.store.spool(), move || drop(heard.send(Wake::Heard))) {
-            Ok(watch) => files.push(watch),
-            Err(error) => tracing::warn!(%error, "hooks are heard at each glance only"),
-        }
+        let spooled = move |file: Option<&Path>| {
+            drop(heard.send(Wake::Spooled(file.map(Path::to_owned))));
+        };
+        let spools_watched = match FileWatch::files(&project.store.spool(), spooled) {
+            Ok(watch) => {
+                files.push(watch);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "hooks are heard at each glance only");
+                false
+            }
+        };
         let mut requests_every = REQUESTS_UNWATCHED;
         match FileWatch::folder(&project.store.requests(), move || drop(sender.send(Wake::Request)))
         {
@@ -186,6 +201,8 @@ impl Loop {
         let now = clock::now().mono;
         Ok(Self {
             requests_every,
+            spools: Spools::All,
+            spools_watched,
             recorded: None,
             transcripts: transcripts::spawn(&project.config),
             sources: sources::spawn(&project.config),
@@ -238,10 +255,13 @@ impl Loop {
         let now = clock::now().mono;
         self.engine.take_outcomes();
         self.engine.take_kickoffs();
-        self.engine.hear();
+        let nothing = if self.spools_watched { Spools::default() } else { Spools::All };
+        self.engine.hear(&std::mem::replace(&mut self.spools, nothing));
         self.engine.take_handoff();
         if now >= self.signal_at {
             self.signal_at = now.plus(self.engine.config.watchdog.signal_interval);
+            // Only a lost notification is made up for.
+            self.spools = Spools::All;
             self.reload();
             self.engine.read_sequence_files();
             self.engine.look_at_handoff();
@@ -326,6 +346,7 @@ impl Loop {
                 Wake::Config => self.reload(),
                 Wake::Request => self.requests_at = now,
                 Wake::Handoff => self.engine.look_at_handoff(),
+                Wake::Spooled(file) => self.spools.add(file.as_deref()),
                 Wake::Heard | Wake::Looked | Wake::Stopped => {}
             }
             wake = self.wakes.try_recv().ok();
@@ -414,7 +435,10 @@ impl Loop {
         for asked in taken {
             // The newest wish is made against the newest config.
             self.reload();
-            self.engine.look();
+            // A message is queued in any case, and the glance that finds it waiting looks anyway.
+            if !matches!(asked.request, Request::Send { .. }) {
+                self.engine.look();
+            }
             self.engine.set_environment(asked.environment);
             self.engine.set_overrides(Overrides { models: asked.models, backends: asked.backends });
             self.engine.feed(Event::Requested { id: asked.id, request: asked.request });

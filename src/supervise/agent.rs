@@ -390,7 +390,9 @@ pub fn read(
     match &mut unit.reading {
         Some(known) if known.state == reading.state => {
             known.looks = known.looks.saturating_add(1);
-            known.evidence.clone_from(&reading.evidence);
+            if *known.evidence != *reading.evidence {
+                known.evidence = reading.evidence.as_slice().into();
+            }
             known.live_hash = reading.live_hash;
             if active {
                 known.active_at = now.mono;
@@ -406,7 +408,7 @@ pub fn read(
                 since: now.wall,
                 since_mono: now.mono,
                 looks: 1,
-                evidence: reading.evidence.clone(),
+                evidence: reading.evidence.as_slice().into(),
                 active_at,
                 live_hash: reading.live_hash,
             });
@@ -488,7 +490,7 @@ fn judge_programs(unit: &mut Unit, programs: Option<&[String]>, now: Now, out: &
 
 /// Writes the last event down and reports it.
 pub fn note(unit: &mut Unit, now: Now, what: What, why: &str, notify: bool, out: &mut Vec<Action>) {
-    unit.last = Some(Note { at: now.wall, what: format!("{}: {why}", what.word()) });
+    unit.last = Some(Note { at: now.wall, what: format!("{}: {why}", what.word()).into() });
     let notify = notify && unit.spec.care != Care::None;
     out.push(Action::Report(Report {
         unit: Some(unit.spec.name.clone()),

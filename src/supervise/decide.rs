@@ -136,7 +136,9 @@ fn configured(
     for (name, unit) in &mut fleet.units {
         match listed.get(name) {
             Some(spec) => {
-                unit.spec = (*spec).clone();
+                if *unit.spec != **spec {
+                    unit.spec = (*spec).clone().into();
+                }
                 unit.listed = spec.enabled;
             }
             None => unit.listed = false,

@@ -339,10 +339,7 @@ fn every_life() -> Vec<(&'static str, Life)> {
     vec![
         ("not started", Life::NotStarted),
         ("starting", Life::Starting { since }),
-        (
-            "running",
-            Life::Running { pane: PaneId("%1".to_owned()), pid: 1, since, since_wall: wall },
-        ),
+        ("running", Life::Running { pane: PaneId::new("%1"), pid: 1, since, since_wall: wall }),
         ("stopping", Life::Stopping { since, then: Then::Rest, cause: "x".to_owned() }),
         (
             "dead",

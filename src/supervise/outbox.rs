@@ -364,7 +364,7 @@ mod tests {
         };
         let mut unit = Unit::new(spec);
         unit.attempt = 1;
-        let pane = PaneId("%1".to_owned());
+        let pane = PaneId::new("%1");
         unit.life = Life::Running { pane, pid: 1, since: Mono(0), since_wall: now(0).wall };
         becomes(&mut unit, state);
         unit
@@ -376,7 +376,7 @@ mod tests {
             since: now(0).wall,
             since_mono: Mono(0),
             looks: 1,
-            evidence: Vec::new(),
+            evidence: [].into(),
             active_at: Mono(0),
             live_hash: 0,
         });

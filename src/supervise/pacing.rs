@@ -301,7 +301,7 @@ mod tests {
         }
 
         fn opened(&mut self, unit: &str, seconds: u64) -> String {
-            let pane = PaneId(format!("%{unit}"));
+            let pane = PaneId::new(format!("%{unit}"));
             let outcome = StartOutcome::Opened { pane, pid: 7 };
             let attempt = self.fleet.units[&name(unit)].attempt;
             self.tell(&Event::Started { unit: name(unit), attempt, outcome }, seconds)

@@ -132,7 +132,7 @@ impl Played {
 
     fn look(&mut self) {
         let seen = |pid: &u32| Seen::Alive {
-            pane: PaneId(format!("%{pid}")),
+            pane: PaneId::new(format!("%{pid}")),
             pid: *pid,
             programs: None,
             cpu_ms: None,
@@ -192,7 +192,7 @@ impl Played {
                 self.next_pid += 1;
                 let pid = self.next_pid;
                 self.running.insert(unit.clone(), (pid, on));
-                let outcome = StartOutcome::Opened { pane: PaneId(format!("%{pid}")), pid };
+                let outcome = StartOutcome::Opened { pane: PaneId::new(format!("%{pid}")), pid };
                 Some(Event::Started { unit, attempt, outcome })
             }
             Action::Stop { unit, attempt, .. } if self.stops_fail => {

@@ -36,7 +36,7 @@ fn resting(state: PaneState, printed_at: Option<u64>, at: u64) -> Unit {
     let start = now(0);
     unit.wanted = true;
     unit.life = Life::Running {
-        pane: PaneId("%1".to_owned()),
+        pane: PaneId::new("%1"),
         pid: 1,
         since: start.mono,
         since_wall: start.wall,
@@ -46,7 +46,7 @@ fn resting(state: PaneState, printed_at: Option<u64>, at: u64) -> Unit {
         since: start.wall,
         since_mono: start.mono,
         looks: 1,
-        evidence: Vec::new(),
+        evidence: [].into(),
         active_at: start.mono,
         live_hash: 1,
     });

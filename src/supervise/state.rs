@@ -3,6 +3,7 @@
 //! All of it is plain data that survives on disk; a watchdog that is killed goes on from here.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -19,6 +20,7 @@ use super::settings::Settings;
 use super::stall::StallClock;
 use crate::base::name::{PaneId, SessionName, UnitName};
 use crate::base::now::Mono;
+use crate::base::shared;
 use crate::limits::window::Window;
 use crate::screen::{Evidence, PaneState};
 
@@ -136,7 +138,7 @@ pub enum Care {
 }
 
 /// What the config says of a unit, as far as decisions need it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnitSpec {
     pub name: UnitName,
     pub session: SessionName,
@@ -173,7 +175,8 @@ pub struct Habits {
 /// One agent or service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Unit {
-    pub spec: UnitSpec,
+    #[serde(with = "shared")]
+    pub spec: Arc<UnitSpec>,
     /// In the config and enabled, or started by name while disabled.
     pub listed: bool,
     /// A person asked for it to run; only wanted units are healed.
@@ -238,7 +241,8 @@ pub struct Known {
     pub since_mono: Mono,
     /// Looks in a row that said so.
     pub looks: u32,
-    pub evidence: Vec<Evidence>,
+    #[serde(with = "shared::list")]
+    pub evidence: Arc<[Evidence]>,
     /// When it was last seen working, or its live region changed.
     pub active_at: Mono,
     pub live_hash: u64,
@@ -248,7 +252,8 @@ pub struct Known {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
     pub at: DateTime<Utc>,
-    pub what: String,
+    #[serde(with = "shared::text")]
+    pub what: Arc<str>,
 }
 
 /// Where a unit is in its life.
@@ -344,7 +349,8 @@ impl Death {
 }
 
 impl Unit {
-    pub fn new(spec: UnitSpec) -> Self {
+    pub fn new(spec: impl Into<Arc<UnitSpec>>) -> Self {
+        let spec = spec.into();
         Self {
             listed: spec.enabled,
             spec,

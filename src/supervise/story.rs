@@ -67,7 +67,7 @@ pub(super) fn runs<'a>(unit: &'a str, pid: u32, program: &str) -> (&'a str, Seen
     (
         unit,
         Seen::Alive {
-            pane: PaneId(format!("%{pid}")),
+            pane: PaneId::new(format!("%{pid}")),
             pid,
             programs,
             cpu_ms: None,
@@ -86,7 +86,7 @@ pub(super) fn looked(panes: Vec<(&str, Seen)>) -> Event {
 }
 
 pub(super) fn opened(unit: &str, attempt: u64, pid: u32) -> Event {
-    let outcome = StartOutcome::Opened { pane: PaneId(format!("%{pid}")), pid };
+    let outcome = StartOutcome::Opened { pane: PaneId::new(format!("%{pid}")), pid };
     Event::Started { unit: name(unit), attempt, outcome }
 }
 

@@ -23,6 +23,17 @@ pub struct WatchError {
 }
 
 impl FileWatch {
+    /// The same for the files of a folder, each by its path; `None`: any of them may have changed.
+    pub fn files(
+        folder: &Path,
+        mut changed: impl FnMut(Option<&Path>) + Send + 'static,
+    ) -> Result<Self, WatchError> {
+        Self::hear(folder, RecursiveMode::NonRecursive, move |event| match event {
+            Some(event) => event.paths.iter().for_each(|path| changed(Some(path))),
+            None => changed(None),
+        })
+    }
+
     /// The same for anything that happens in a folder.
     pub fn folder(
         folder: &Path,
@@ -53,17 +64,30 @@ impl FileWatch {
         depth: RecursiveMode,
         mut changed: impl FnMut() + Send + 'static,
     ) -> Result<Self, WatchError> {
-        let heard = move |event: notify::Result<notify::Event>| {
-            // An error (such as an overflow) may hide a change, so it counts as one.
-            let foreign = event.is_ok_and(|event| {
-                matches!(event.kind, EventKind::Access(_))
-                    || name.as_deref().is_some_and(|name| {
-                        !event.paths.iter().any(|path| path.file_name() == Some(name))
-                    })
-            });
-            if !foreign {
+        Self::hear(folder, depth, move |event| {
+            let named = |name: &std::ffi::OsStr| {
+                event.is_none_or(|event| {
+                    event.paths.iter().any(|path| path.file_name() == Some(name))
+                })
+            };
+            if name.as_deref().is_none_or(named) {
                 changed();
             }
+        })
+    }
+
+    /// `None` is heard where changes may have been missed.
+    fn hear(
+        folder: &Path,
+        depth: RecursiveMode,
+        mut changed: impl FnMut(Option<&notify::Event>) + Send + 'static,
+    ) -> Result<Self, WatchError> {
+        let heard = move |event: notify::Result<notify::Event>| match &event {
+            Ok(event) if event.need_rescan() => changed(None),
+            Ok(event) if matches!(event.kind, EventKind::Access(_)) => {}
+            Ok(event) => changed(Some(event)),
+            // An error (such as an overflow) may hide a change, so it counts as one.
+            Err(_) => changed(None),
         };
         let failed = |cause| WatchError { folder: folder.to_owned(), cause };
         let mut watcher = notify::recommended_watcher(heard).map_err(failed)?;
@@ -82,6 +106,20 @@ impl FileWatch {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn each_file_of_a_folder_is_told_by_its_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let (sender, changes) = mpsc::channel();
+        let told = move |path: Option<&Path>| drop(sender.send(path.map(Path::to_owned)));
+        let _watch = FileWatch::files(dir.path(), told).unwrap();
+        for name in ["one", "two"] {
+            let file = dir.path().join(name);
+            std::fs::write(&file, "x").unwrap();
+            assert_eq!(changes.recv_timeout(Duration::from_secs(5)), Ok(Some(file)));
+            while changes.recv_timeout(Duration::from_millis(50)).is_ok() {}
+        }
+    }
 
     #[test]
     fn a_replaced_file_is_told_again_and_again_and_a_neighbour_is_not() {

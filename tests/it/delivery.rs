@@ -231,11 +231,11 @@ fn a_person_in_copy_mode_is_left_alone() {
     let mut tmux = TestTmux::start();
     let mut agent = Agent::start(&mut tmux, "read", "ready\nwait_submit\nloop");
     let pane = agent.pane.clone();
-    tmux.raw(&["copy-mode", "-t", &pane.0]);
+    tmux.raw(&["copy-mode", "-t", pane.as_str()]);
     let outcome = agent.deliver("hello ", Plan { hold_max: Duration::ZERO, ..plan() });
     assert_eq!(outcome, Outcome::Held { why: "a person is in copy mode".to_owned() });
     assert!(tmux.pane(&pane).in_mode);
-    tmux.raw(&["send-keys", "-t", &pane.0, "-X", "cancel"]);
+    tmux.raw(&["send-keys", "-t", pane.as_str(), "-X", "cancel"]);
     assert_eq!(agent.deliver("hello ", plan()), Outcome::Delivered { attempts: 1 });
 }
 
@@ -251,7 +251,7 @@ fn a_person_who_typed_a_moment_ago_is_not_typed_over() {
     spec.env.insert("TERM".to_owned(), "screen-256color".to_owned());
     let seat = desk.open(&spec);
     eventually("the person is attached", || (tmux.pane(&pane).attached > 0).then_some(()));
-    desk.raw(&["send-keys", "-t", &seat.0, "Left"]);
+    desk.raw(&["send-keys", "-t", seat.as_str(), "Left"]);
     eventually("the key is seen", || {
         let ago = clock::now().wall.timestamp() - tmux.pane(&pane).person_at;
         (ago <= 2).then_some(())

@@ -138,7 +138,7 @@ impl Day {
                 };
                 self.agents.insert(unit.clone(), agent);
                 let outcome = StartOutcome::Opened {
-                    pane: PaneId(format!("%{}", self.pids)),
+                    pane: PaneId::new(format!("%{}", self.pids)),
                     pid: self.pids,
                 };
                 self.under_way.push((soon, Event::Started { unit, attempt, outcome }));
@@ -213,7 +213,7 @@ impl Day {
 
     fn look(&mut self) {
         let panes = self.agents.iter().map(|(unit, agent)| {
-            let pane = PaneId(format!("%{}", agent.pid));
+            let pane = PaneId::new(format!("%{}", agent.pid));
             let seen = if agent.dead {
                 Seen::Dead { death: Death::Exited { status: 1 }, of: None }
             } else {

@@ -233,7 +233,7 @@ impl Sim {
             let same = known.is_some_and(|known| {
                 let moves = known.live_hash != reading.live_hash
                     && known.active_at.0 + MOVING_READ_EVERY <= self.world.mono;
-                known.state == reading.state && !moves && known.evidence == reading.evidence
+                known.state == reading.state && !moves && *known.evidence == *reading.evidence
             });
             if unit.is_running() && (!same || reading.state == PaneState::Fatal) {
                 let attempt = unit.attempt;

@@ -11,7 +11,7 @@ use ao::base::name::UnitName;
 use ao::config;
 use ao::handoff::commit::{Commit, Tip};
 use ao::handoff::judge::Observation;
-use ao::run::engine::{COMPLETE, Engine, Parts};
+use ao::run::engine::{COMPLETE, Engine, Parts, Spools};
 use ao::run::prepare::Overrides;
 use ao::run::project::Project;
 use ao::run::request;
@@ -328,7 +328,7 @@ fn a_damaged_limit_or_launch_record_costs_only_what_it_alone_knew() {
         let launch = world.state(&format!("launch-p-{session}.json"));
         let whole = std::fs::read(&launch).unwrap();
         world.damage(&launch, false, trimmed(&whole), |engine| {
-            engine.hear();
+            engine.hear(&Spools::All);
             World::whole(engine);
             let life = &engine.fleet.units[&name(session)].life;
             assert!(matches!(life, Life::Running { .. }), "{life:?}");

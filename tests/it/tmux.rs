@@ -68,7 +68,7 @@ fn nothing_is_typed_while_a_person_scrolls_or_when_the_pane_is_gone() {
     let mut test = TestTmux::start();
     let pane = test.open(&test.spec("ao-a", READER));
     let other = test.open(&test.spec("ao-b", READER));
-    test.raw(&["copy-mode", "-t", &pane.0]);
+    test.raw(&["copy-mode", "-t", pane.as_str()]);
     assert_eq!(test.tmux.paste(&pane, "hello").unwrap(), Typed::InMode);
     assert_eq!(test.tmux.keys(&pane, &["q".to_owned()]).unwrap(), Typed::InMode);
     assert!(test.pane(&pane).in_mode);
@@ -149,7 +149,7 @@ fn a_log_gets_what_the_pane_shows_and_can_be_opened_again() {
     assert!(test.pane(&pane).piped);
     test.tmux.paste(&pane, "one\n").unwrap();
     file_when(&test.path("log"), |log| log.contains("got one"));
-    test.raw(&["pipe-pane", "-t", &pane.0]);
+    test.raw(&["pipe-pane", "-t", pane.as_str()]);
     assert!(!test.pane(&pane).piped);
     test.tmux.pipe(&pane, &test.path("log")).unwrap();
     test.tmux.paste(&pane, "two\n").unwrap();
@@ -311,6 +311,48 @@ fn refusals_over_the_control_connection_do_not_break_it() {
     assert_eq!(client.keys(&pane, &["x".into()]).unwrap(), Typed::Gone);
     client.nudge().unwrap();
     assert!(client.is_connected());
+}
+
+/// More than go over a connection at once; a name that is taken keeps none of the others back.
+fn check_many(test: &mut TestTmux, tmux: &mut dyn Tmux) {
+    let taken = test.spec("ao-20", "sleep 100");
+    tmux.open(&taken).unwrap();
+    let mut specs: Vec<_> =
+        (0..40).map(|number| test.spec(&format!("ao-{number}"), "sleep 100")).collect();
+    // Its folder is only seen to be missing by its own shell.
+    specs[30].dir = "/no such folder; #{pid} 'or' \"other\" $HOME".into();
+    let opened = tmux.open_all(&specs);
+    assert_eq!(opened.len(), specs.len());
+    let world = test.world();
+    for (spec, result) in specs.iter().zip(opened) {
+        if spec.session == taken.session {
+            assert!(matches!(result, Err(TmuxError::Refused { .. })), "{result:?}");
+        } else {
+            let facts = world.pane(&result.unwrap()).expect("it was opened");
+            assert_eq!((facts.session.as_str(), &facts.tag), (spec.session.as_str(), &spec.tag));
+        }
+    }
+    let absent = SessionName::new("ao-nobody").unwrap();
+    let sessions: Vec<SessionName> =
+        specs.into_iter().map(|spec| spec.session).chain([absent]).collect();
+    assert!(tmux.close_all(&sessions).iter().all(Result::is_ok));
+    let left: Vec<String> = test.world().panes.into_iter().map(|pane| pane.session).collect();
+    assert_eq!(left, ["ao-watchdog"]);
+}
+
+#[test]
+fn many_sessions_are_opened_and_closed_over_one_connection_and_each_has_its_own_answer() {
+    let (mut test, mut client) = with_client();
+    check_many(&mut test, &mut client);
+    assert!(client.is_connected());
+}
+
+#[test]
+fn many_sessions_are_opened_and_closed_by_one_process_and_each_has_its_own_answer() {
+    let mut test = TestTmux::start();
+    test.open(&test.spec("ao-watchdog", "sleep 100"));
+    let mut commands = Commands::new(test.socket.clone(), test.path("other-state"), None);
+    check_many(&mut test, &mut commands);
 }
 
 #[test]

@@ -31,6 +31,7 @@ impl Engine {
             .units
             .values()
             .filter(|unit| unit.is_running() && unit.spec.kind != UnitKind::Service)
+            .filter(|unit| self.kicked_off.get(&unit.spec.name) != Some(&unit.attempt))
             .filter(|unit| !self.kickoffs.contains(&unit.spec.name))
             .map(|unit| (unit.spec.name.clone(), unit.attempt))
             .collect();
@@ -38,7 +39,11 @@ impl Engine {
             let Some(agent) = self.agent_in_force(&unit) else { continue };
             let Some(record) = self.launch(&agent.session) else { continue };
             match record.prompt {
-                TypedPrompt::None | TypedPrompt::Delivered | TypedPrompt::Unknown => {}
+                TypedPrompt::None | TypedPrompt::Delivered | TypedPrompt::Unknown => {
+                    if record.attempt == attempt {
+                        self.kicked_off.insert(unit, attempt);
+                    }
+                }
                 TypedPrompt::Typing => {
                     self.set_prompt(&agent.session, TypedPrompt::Unknown);
                     let why = "ao ended while it typed the first prompt; it is not typed again";

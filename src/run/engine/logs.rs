@@ -1,6 +1,6 @@
 //! The logs of the panes: rotated when too long, opened again when their `cat` ended.
 
-use super::{Engine, find_pane};
+use super::Engine;
 use crate::supervise::state::Life;
 use crate::sys::file;
 
@@ -21,7 +21,7 @@ impl Engine {
         let Some(world) = self.world.clone() else { return };
         for unit in self.fleet.units.values() {
             let Life::Running { pane, .. } = &unit.life else { continue };
-            let closed = find_pane(&world, pane).is_some_and(|facts| !facts.piped && !facts.dead);
+            let closed = world.pane(pane).is_some_and(|facts| !facts.piped && !facts.dead);
             if closed {
                 let log = self.store.session_log(&unit.spec.session);
                 if let Err(error) = self.tmux.pipe(pane, &log) {

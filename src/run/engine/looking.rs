@@ -2,11 +2,11 @@
 //!
 //! One round trip tells of every pane; another captures only those that printed something.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Engine, find_pane};
+use super::Engine;
 use crate::backend::Backend;
 use crate::base::name::{PaneId, UnitName};
 use crate::base::now::Mono;
@@ -71,7 +71,7 @@ impl Engine {
                     sight::sightings(fleet, &self.project, store, &world, snapshot.as_ref(), wall)
                 };
                 let server = ServerId { pid: world.server.pid, started: world.server.started };
-                (self.world, self.world_at) = (Some(world), begun);
+                (self.world, self.world_at) = (Some(Arc::new(world)), begun);
                 Event::Looked { server, panes }
             }
             Ok(Look::NoServer { evidence }) => {
@@ -121,7 +121,7 @@ impl Engine {
             if unit.spec.kind == UnitKind::Service {
                 continue;
             }
-            let Some(facts) = find_pane(&world, pane) else { continue };
+            let Some(facts) = world.pane(pane) else { continue };
             // tmux tells activity by the second: one in the second of the capture may be newer than it.
             let seen = self.captured.get(name).is_some_and(|captured| {
                 captured.attempt == unit.attempt
@@ -139,20 +139,24 @@ impl Engine {
         let panes: Vec<PaneId> = due.iter().map(|(_, _, facts)| facts.pane.clone()).collect();
         let captures = if panes.is_empty() { Ok(Vec::new()) } else { self.tmux.capture(&panes) };
         let captures = captures.unwrap_or_default();
-        let (mut read, mut missed) = (BTreeSet::new(), BTreeSet::new());
-        for (name, attempt, facts) in due {
-            let Some(capture) = captures.iter().find(|capture| capture.pane == facts.pane) else {
-                missed.insert(name);
-                continue;
-            };
-            let seen = Captured { attempt, activity: facts.activity, at_wall_secs: wall };
-            self.captured.insert(name.clone(), seen);
-            let Some(mut reading) = self.read_text(&name, &capture.text, &facts) else { continue };
-            self.answer_dialog(&name, attempt, &capture.text, &facts, &mut reading);
-            self.saw(&name, attempt, reading);
-            read.insert(name);
-        }
-        self.tell_all(&read, &missed);
+        let captures: BTreeMap<&PaneId, &str> =
+            captures.iter().map(|capture| (&capture.pane, capture.text.as_str())).collect();
+        self.at_once(|engine| {
+            let (mut read, mut missed) = (BTreeSet::new(), BTreeSet::new());
+            for (name, attempt, facts) in due {
+                let Some(text) = captures.get(&facts.pane) else {
+                    missed.insert(name);
+                    continue;
+                };
+                let seen = Captured { attempt, activity: facts.activity, at_wall_secs: wall };
+                engine.captured.insert(name.clone(), seen);
+                let Some(mut reading) = engine.read_text(&name, text, &facts) else { continue };
+                engine.answer_dialog(&name, attempt, text, &facts, &mut reading);
+                engine.saw(&name, attempt, reading);
+                read.insert(name);
+            }
+            engine.tell_all(&read, &missed);
+        });
     }
 
     /// Whether a message waits since screens were read last: its agent may have become idle meanwhile.
@@ -225,7 +229,7 @@ impl Engine {
     /// The live pane of a unit, after a look.
     pub fn pane_facts(&self, unit: &UnitName) -> Option<PaneFacts> {
         let Life::Running { pane, .. } = &self.fleet.units.get(unit)?.life else { return None };
-        find_pane(self.world.as_ref()?, pane).cloned()
+        self.world.as_ref()?.pane(pane).cloned()
     }
 
     /// Whether the newest look told how things are, if only that no server runs.
@@ -234,7 +238,7 @@ impl Engine {
     }
 
     pub fn world(&self) -> Option<&World> {
-        self.world.as_ref()
+        self.world.as_deref()
     }
 
     /// The pids whose end is to be watched.

@@ -32,6 +32,7 @@ use self::looking::Captured;
 use self::messages::Typing;
 pub use self::messages::typed_text;
 use self::sensors::Hearings;
+pub use self::sensors::Spools;
 pub use self::sequence::COMPLETE;
 use self::starting::Opening;
 use super::journal::Journal;
@@ -43,7 +44,7 @@ use super::recorder::Recorder;
 use super::store::{Heartbeat, Snapshot, Store, StoreError};
 use super::typing::Lines;
 use super::units;
-use crate::base::name::{PaneId, UnitName};
+use crate::base::name::UnitName;
 use crate::base::now::{Mono, Now};
 use crate::base::zone::Tz;
 use crate::config::{Agent, Config};
@@ -53,7 +54,7 @@ use crate::supervise::decide::decide;
 use crate::supervise::event::{Event, Outcome, RequestId};
 use crate::supervise::outbox::MessageId;
 use crate::supervise::state::{self, Fleet, Sight};
-use crate::sys::tmux::{PaneFacts, Tmux, World};
+use crate::sys::tmux::{Tmux, World};
 use crate::sys::{clock, process};
 
 /// At most this often the snapshot is written when nothing but readings changed.
@@ -78,6 +79,8 @@ pub struct Engine {
     project: String,
     handle: Project,
     kickoffs: BTreeSet<UnitName>,
+    /// The starts whose first prompt needs nothing more from us.
+    kicked_off: BTreeMap<UnitName, u64>,
     typed: Sender<Typed>,
     typed_pending: Receiver<Typed>,
     ao: PathBuf,
@@ -94,7 +97,7 @@ pub struct Engine {
     hearings: Hearings,
     listener: Option<Listener>,
     dialogs: Dialogs,
-    world: Option<World>,
+    world: Option<Arc<World>>,
     /// When the look that told it began.
     world_at: Mono,
     outcomes: Sender<Event>,
@@ -105,8 +108,10 @@ pub struct Engine {
     handoff: handoff::Work,
     saved_at: Mono,
     unsaved: bool,
-    /// Several outcomes are taken at once, and saved once.
+    /// Several events are taken at once, and saved once.
     save_waits: bool,
+    /// Something was said that the stored fleet does not tell of yet.
+    save_owed: bool,
     tmux_answered: bool,
     dry: Option<DryRun>,
 }
@@ -161,6 +166,7 @@ impl Engine {
             notifier,
             recorder,
             kickoffs: BTreeSet::new(),
+            kicked_off: BTreeMap::new(),
             typed,
             typed_pending,
             ao: parts.ao,
@@ -185,6 +191,7 @@ impl Engine {
             saved_at: now.mono,
             unsaved: false,
             save_waits: false,
+            save_owed: false,
             tmux_answered: false,
             dry: parts.dry_run.then(DryRun::default),
         };
@@ -268,6 +275,7 @@ impl Engine {
             self.write_down(&actions, now);
             queue.extend(self.perform(actions, now));
         }
+        self.save_what_is_owed();
     }
 
     fn write_down(&mut self, actions: &[Action], now: Now) {
@@ -289,13 +297,25 @@ impl Engine {
             .collect();
         self.notifier.take(&self.config, &reports, self.tmux.as_mut(), now);
         self.journal.append(&reports, now);
-        if self.save_waits && actions.iter().all(is_said_only) {
-            self.unsaved |= !actions.is_empty();
-            return;
-        }
         let due = now.mono.since(self.saved_at) >= SNAPSHOT_EVERY;
-        if !actions.is_empty() || (self.unsaved && due) {
+        if !actions.iter().all(is_said_only) || (self.unsaved && due && !self.save_waits) {
             self.save(now);
+        } else {
+            self.save_owed |= !actions.is_empty();
+        }
+    }
+
+    /// Takes several events and saves once: what a crash keeps from being saved is found out again.
+    fn at_once(&mut self, take: impl FnOnce(&mut Self)) {
+        let waits = std::mem::replace(&mut self.save_waits, true);
+        take(self);
+        self.save_waits = waits;
+        self.save_what_is_owed();
+    }
+
+    fn save_what_is_owed(&mut self) {
+        if self.save_owed && !self.save_waits {
+            self.save(clock::now());
         }
     }
 
@@ -317,7 +337,7 @@ impl Engine {
             tracing::error!(error = %crate::base::chain::text(&error), "cannot save the fleet");
         }
         self.saved_at = now.mono;
-        self.unsaved = false;
+        (self.unsaved, self.save_owed) = (false, false);
     }
 
     /// Tells people and the journal of a state file that was not what ao wrote.
@@ -446,8 +466,4 @@ fn is_said_only(action: &Action) -> bool {
         | Action::SaveHandoff
         | Action::SaveWanted => false,
     }
-}
-
-fn find_pane<'a>(world: &'a World, pane: &PaneId) -> Option<&'a PaneFacts> {
-    world.panes.iter().find(|facts| facts.pane == *pane)
 }

@@ -39,6 +39,8 @@ pub(super) struct Hearing {
     /// The conversation that was stored last.
     followed: Option<String>,
     spool: Reader,
+    /// Its spool was read at least once.
+    begun: bool,
     /// What the CLI writes of its conversation, where we read that.
     record: Option<Record>,
     /// The log of its pane, where its output tells states.
@@ -54,6 +56,39 @@ pub(super) struct Hearing {
     /// Whose session file it is.
     pid: Option<u32>,
     search_at: Mono,
+}
+
+/// Which agents' hooks may have written something since the last time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Spools {
+    /// Nobody knows: all of them are looked at.
+    All,
+    Of(BTreeSet<UnitName>),
+}
+
+impl Spools {
+    /// What is new in this file, too; `None`: anything may be.
+    pub fn add(&mut self, file: Option<&Path>) {
+        let name = file.and_then(|file| UnitName::new(file.file_stem()?.to_str()?).ok());
+        match (self, name) {
+            (Self::Of(names), Some(name)) => _ = names.insert(name),
+            (spools @ Self::Of(_), None) if file.is_none() => *spools = Self::All,
+            (Self::All | Self::Of(_), _) => {}
+        }
+    }
+
+    fn has(&self, name: &UnitName) -> bool {
+        match self {
+            Self::All => true,
+            Self::Of(names) => names.contains(name),
+        }
+    }
+}
+
+impl Default for Spools {
+    fn default() -> Self {
+        Self::Of(BTreeSet::new())
+    }
 }
 
 pub(super) type Hearings = BTreeMap<UnitName, Hearing>;
@@ -99,6 +134,7 @@ impl Engine {
                 followed: None,
                 session,
                 spool: Reader::new(hook::spool_file(&self.store.state(), name)),
+                begun: false,
                 senses: Senses::default(),
                 screen: None,
                 told: None,
@@ -121,10 +157,11 @@ impl Engine {
     }
 
     /// Takes in what servers told since the last time.
-    fn hear_servers(&mut self, running: &[Running], now: Now) {
+    fn hear_servers(&mut self, now: Now) {
         let Some(listener) = &mut self.listener else { return };
+        let units = &self.fleet.units;
         listener.keep(|name, attempt| {
-            running.iter().any(|(unit, runs, _)| unit == name && *runs == attempt)
+            units.get(name).is_some_and(|unit| unit.is_running() && unit.attempt == attempt)
         });
         let mut news = BTreeSet::new();
         for ((name, attempt), heard) in listener.take() {
@@ -148,20 +185,31 @@ impl Engine {
         }
     }
 
-    /// Takes in what hooks and servers told since the last time.
-    pub fn hear(&mut self) {
+    /// Takes in what hooks and servers told since the last time; spools that are read for the first
+    /// time are read in any case.
+    pub fn hear(&mut self, spools: &Spools) {
         let now = clock::now();
+        self.at_once(|engine| engine.hear_all(spools, now));
+    }
+
+    fn hear_all(&mut self, spools: &Spools, now: Now) {
         let running = self.running_agents();
-        self.hear_servers(&running, now);
+        self.hear_servers(now);
         for (name, attempt, _) in running {
             let Some(hearing) = self.hearing(&name, attempt) else { continue };
-            let text = match hearing.spool.look() {
+            let looked = if hearing.begun && !spools.has(&name) {
+                Ok(String::new())
+            } else {
+                hearing.spool.look()
+            };
+            let text = match looked {
                 Ok(text) => text,
                 Err(error) => {
                     tracing::warn!(unit = %name, %error, "cannot read what its hooks wrote");
                     continue;
                 }
             };
+            hearing.begun = true;
             let facts =
                 if text.is_empty() { Vec::new() } else { spool::read(&text, &hearing.start_id) };
             for fact in &facts {
@@ -333,4 +381,25 @@ fn read_session_file(folder: &Path, pid: u32) -> Option<SessionFile> {
     // Elsewhere the kernel counts starts in another unit than the file does.
     let same = !cfg!(target_os = "linux") || told.is_none_or(|told| told == started);
     (found.pid == pid && same).then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_agents_whose_spools_changed_are_read_and_all_of_them_when_a_change_may_have_been_missed()
+    {
+        let name = |text: &str| UnitName::new(text).unwrap();
+        let mut spools = Spools::default();
+        let has = |spools: &Spools| ["one", "two"].map(|text| spools.has(&name(text)));
+        assert_eq!(has(&spools), [false, false]);
+        let one = hook::spool_file(Path::new("/state"), &name("one"));
+        spools.add(Some(&one));
+        spools.add(Some(Path::new("/state/spool/.not a unit")));
+        assert_eq!(has(&spools), [true, false]);
+        spools.add(None);
+        spools.add(Some(&one));
+        assert_eq!(has(&spools), [true, true]);
+    }
 }

@@ -2,7 +2,7 @@
 
 use regex::RegexBuilder;
 
-use super::{Engine, find_pane};
+use super::Engine;
 use crate::backend::resume::{self, ResumeOutcome};
 use crate::backend::{Backend, ResumePlan};
 use crate::base::name::{PaneId, UnitName};
@@ -16,12 +16,32 @@ use crate::supervise::event::{Event, StartOutcome};
 use crate::sys::process;
 use crate::sys::tmux::{SessionSpec, TmuxError};
 
+/// Sessions that are opened together: the server forks one after the other, and looks at all its panes
+/// only now and then.
+const OPEN_AT_ONCE: usize = 32;
+
 /// One session to open.
 pub(super) struct Opening {
     pub unit: UnitName,
     pub attempt: u64,
     pub fresh: bool,
     pub fallback: bool,
+}
+
+impl Opening {
+    fn failed(&self, outcome: StartOutcome) -> Event {
+        Event::Started { unit: self.unit.clone(), attempt: self.attempt, outcome }
+    }
+}
+
+fn not_opened(error: &TmuxError) -> StartOutcome {
+    let why = crate::base::chain::text(error);
+    match error {
+        TmuxError::Missing { .. } | TmuxError::TooOld { .. } => StartOutcome::Refused { why },
+        TmuxError::Refused { .. } | TmuxError::Unreachable { .. } | TmuxError::Io { .. } => {
+            StartOutcome::Failed { why }
+        }
+    }
 }
 
 impl Engine {
@@ -32,12 +52,20 @@ impl Engine {
         if let Some(world) = &self.world {
             process::raise_open_files_of(world.server.pid);
         }
-        for opening in starts {
-            let started = self.start(&opening, now);
-            let Opening { unit, attempt, .. } = opening;
-            match started {
-                Ok(pane) => opened.push((unit, attempt, pane)),
-                Err(outcome) => events.push(Event::Started { unit, attempt, outcome }),
+        for some in starts.chunks(OPEN_AT_ONCE) {
+            let mut prepared = Vec::new();
+            for opening in some {
+                match self.prepare(opening, now) {
+                    Ok(spec) => prepared.push((opening, spec)),
+                    Err(outcome) => events.push(opening.failed(outcome)),
+                }
+            }
+            let (openings, specs): (Vec<&Opening>, Vec<SessionSpec>) = prepared.into_iter().unzip();
+            for (opening, result) in openings.into_iter().zip(self.tmux.open_all(&specs)) {
+                match result {
+                    Ok(pane) => opened.push((opening.unit.clone(), opening.attempt, pane)),
+                    Err(error) => events.push(opening.failed(not_opened(&error))),
+                }
             }
         }
         if opened.is_empty() {
@@ -46,7 +74,7 @@ impl Engine {
         // One look tells the pids of all that were opened.
         let looked = self.look_event(false);
         for (unit, attempt, pane) in opened {
-            let found = self.world.as_ref().and_then(|world| find_pane(world, &pane));
+            let found = self.world.as_ref().and_then(|world| world.pane(&pane));
             let outcome = match found {
                 Some(facts) => StartOutcome::Opened { pane, pid: facts.pid },
                 None => StartOutcome::Failed { why: "its session vanished at once".to_owned() },
@@ -73,7 +101,8 @@ impl Engine {
         }
     }
 
-    pub(super) fn start(&mut self, opening: &Opening, now: Now) -> Result<PaneId, StartOutcome> {
+    /// Writes down how it is started; the session is still to be opened.
+    fn prepare(&mut self, opening: &Opening, now: Now) -> Result<SessionSpec, StartOutcome> {
         let Opening { unit, attempt, fresh, fallback } = opening;
         let refused = |why: String| StartOutcome::Refused { why };
         let fresh = *fresh || self.resume_was_refused(unit);
@@ -116,17 +145,7 @@ impl Engine {
             .save_launch(&session, &prepared.record)
             .map_err(|error| StartOutcome::Failed { why: crate::base::chain::text(&error) })?;
         self.captured.remove(unit);
-        self.tmux.open(&prepared.spec).map_err(|error| {
-            let why = crate::base::chain::text(&error);
-            match error {
-                TmuxError::Missing { .. } | TmuxError::TooOld { .. } => {
-                    StartOutcome::Refused { why }
-                }
-                TmuxError::Refused { .. }
-                | TmuxError::Unreachable { .. }
-                | TmuxError::Io { .. } => StartOutcome::Failed { why },
-            }
-        })
+        Ok(prepared.spec)
     }
 
     /// The last words of a start that was to resume say that its conversation is not to be had.

@@ -1,10 +1,11 @@
 //! Carries stops out: processes are ended beside the loop, their outcomes come back by channel.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
 use crate::backend::Backend;
-use crate::base::name::UnitName;
+use crate::base::name::{SessionName, UnitName};
 use crate::run::governance::bounds;
 use crate::run::units::Tag;
 use crate::screen::{Composer, PaneState};
@@ -22,7 +23,7 @@ impl Engine {
     pub(super) fn stop_all(&mut self, stops: &[(UnitName, u64)]) {
         let begun = clock::now().mono;
         if let Ok(Look::Seen(world)) = self.tmux.look() {
-            (self.world, self.world_at) = (Some(world), begun);
+            (self.world, self.world_at) = (Some(Arc::new(world)), begun);
         }
         let mut jobs = Vec::new();
         let mut quit = false;
@@ -34,7 +35,7 @@ impl Engine {
             let start_ids: Vec<String> = panes
                 .iter()
                 .filter_map(|pane| Tag::parse(&pane.tag))
-                .map(|tag| tag.start_id)
+                .map(|tag| tag.start_id.to_owned())
                 .collect();
             jobs.push((unit.clone(), *attempt, Ending { roots, start_ids }));
         }
@@ -99,20 +100,21 @@ impl Engine {
         self.outcomes_from(None);
     }
 
-    /// A hundred agents that end at once are saved once: what was not saved yet is found out again.
     fn outcomes_from(&mut self, first: Option<Event>) {
-        self.save_waits = true;
-        let mut taken = false;
-        let mut next = first.or_else(|| self.pending.try_recv().ok());
-        while let Some(event) = next {
-            taken = true;
-            self.outcome(event);
-            next = self.pending.try_recv().ok();
+        let mut come: Vec<Event> = first.into_iter().chain(self.pending.try_iter()).collect();
+        if come.is_empty() {
+            return;
         }
-        self.save_waits = false;
-        if taken && self.unsaved {
-            self.save(clock::now());
-        }
+        self.at_once(|engine| {
+            while !come.is_empty() {
+                engine.close_sessions(&come);
+                for event in come {
+                    engine.outcome(event);
+                }
+                come = engine.pending.try_iter().collect();
+            }
+            engine.save_owed |= engine.unsaved;
+        });
     }
 
     /// Whether something was begun beside the loop whose outcome is still to come.
@@ -120,19 +122,11 @@ impl Engine {
         self.stops_under_way > 0 || self.typing_under_way > 0
     }
 
-    pub(super) fn outcome(&mut self, event: Event) {
+    fn outcome(&mut self, event: Event) {
         if matches!(event, Event::Typed { .. }) {
             self.typing_under_way = self.typing_under_way.saturating_sub(1);
         } else {
             self.stops_under_way = self.stops_under_way.saturating_sub(1);
-        }
-        // A late outcome of an older attempt must not close the session of the one that runs now.
-        if let Event::Stopped { unit, attempt, outcome: StopOutcome::Gone { .. } } = &event
-            && self.fleet.units.get(unit).is_some_and(|found| {
-                found.attempt == *attempt && matches!(found.life, Life::Stopping { .. })
-            })
-        {
-            self.close_session(unit);
         }
         let gone = matches!(&event, Event::Stopped { outcome: StopOutcome::Gone { .. }, .. });
         let stopped = if let (Event::Stopped { unit, .. }, true) = (&event, gone) {
@@ -157,14 +151,23 @@ impl Engine {
         }
     }
 
-    /// The processes are gone: the session that held them goes too, if it is ours.
-    pub(super) fn close_session(&mut self, unit: &UnitName) {
-        let ours = !self.panes_of(unit).is_empty();
-        let session = self.fleet.units.get(unit).map(|found| found.spec.session.clone());
-        if let (true, Some(session)) = (ours, session)
-            && let Err(error) = self.tmux.close(&session)
-        {
-            tracing::warn!(%unit, %error, "cannot close the session");
+    /// Where the processes are gone, the session that held them goes too, if it is ours.
+    fn close_sessions(&mut self, come: &[Event]) {
+        let gone = come.iter().filter_map(|event| {
+            let Event::Stopped { unit, attempt, outcome: StopOutcome::Gone { .. } } = event else {
+                return None;
+            };
+            // A late outcome of an older attempt must not close the session of the one that runs now.
+            let found = self.fleet.units.get(unit).filter(|found| {
+                found.attempt == *attempt && matches!(found.life, Life::Stopping { .. })
+            })?;
+            (!self.panes_of(unit).is_empty()).then(|| found.spec.session.clone())
+        });
+        let sessions: Vec<SessionName> = gone.collect();
+        for (session, closed) in sessions.iter().zip(self.tmux.close_all(&sessions)) {
+            if let Err(error) = closed {
+                tracing::warn!(%session, %error, "cannot close it");
+            }
         }
     }
 }

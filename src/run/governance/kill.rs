@@ -104,7 +104,7 @@ pub fn agents(project: &Project) -> BTreeSet<UnitName> {
     let known = survey::survey(project).fleet.units;
     let known = known.into_values().filter(|unit| unit.spec.kind != UnitKind::Service);
     let configured = project.config.agents.iter().map(|agent| agent.name.clone());
-    configured.chain(known.map(|unit| unit.spec.name)).collect()
+    configured.chain(known.map(|unit| unit.spec.name.clone())).collect()
 }
 
 /// The roots of each unit's processes.
@@ -223,7 +223,7 @@ fn endings(
             if !pane.dead {
                 ending.roots.push(pane.pid);
             }
-            ending.start_ids.push(tag.start_id);
+            ending.start_ids.push(tag.start_id.to_owned());
         }
     }
     // A pane that is gone may have left processes behind: its start is on record.

@@ -18,6 +18,8 @@ use crate::sys::process::{self, Call, Output, ProcessError};
 
 /// A healthy server answers within milliseconds; one out of descriptors never does.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// The same beside it for each of several requests to one process.
+const EACH_WITHIN: Duration = Duration::from_secs(1);
 /// The longest path that fits a Unix socket's address.
 const SOCKET_BYTES_MAX: usize = 107;
 /// tmux takes 16 kB of arguments per call; some room for the rest.
@@ -118,6 +120,26 @@ impl Commands {
     fn ask(&mut self, list: &List) -> Result<String, TmuxError> {
         let output = self.run(list)?;
         if output.success() { Ok(output.stdout_text()) } else { Err(refusal(list, &output)) }
+    }
+
+    /// Runs the lists by one process, in order; one that fails keeps none of the others back. What each said,
+    /// without what it was refused for; `None` where that is not known.
+    fn run_all(&mut self, lists: &[List]) -> Vec<Option<String>> {
+        if lists.is_empty() {
+            return Vec::new();
+        }
+        let key = uuid::Uuid::new_v4().to_string();
+        let (run, text) = request::script(lists, &key);
+        let patience =
+            u32::try_from(lists.len()).map_or(ANSWER_WITHIN, |count| EACH_WITHIN * count);
+        let call = self.call().args(run.argv()).stdin(text).timeout(ANSWER_WITHIN + patience);
+        match self.check().and_then(|()| call.run().map_err(failed)) {
+            Ok(output) => request::read_script(&output.stdout_text(), &key, lists.len()),
+            Err(error) => {
+                tracing::debug!(%error, "several requests at once failed");
+                vec![None; lists.len()]
+            }
+        }
     }
 
     /// A failed connection means "no server" only with proof.
@@ -227,6 +249,41 @@ impl Tmux for Commands {
         opened(&list, &self.ask(&list)?)
     }
 
+    fn open_all(&mut self, specs: &[SessionSpec]) -> Vec<Result<PaneId, TmuxError>> {
+        // The first one starts the server if none runs; a script cannot.
+        let Some((first, rest)) = specs.split_first() else { return Vec::new() };
+        let mut results = vec![self.open(first)];
+        let prepare = |spec| request::open(spec, &self.script_for(spec)?);
+        let prepared: Result<Vec<List>, TmuxError> = rest.iter().map(prepare).collect();
+        // One that cannot be prepared has its error told by the plain way.
+        let said = prepared.map(|lists| (self.run_all(&lists), lists));
+        let (said, lists) = said.unwrap_or_else(|_| (vec![None; rest.len()], Vec::new()));
+        for ((spec, said), at) in rest.iter().zip(said).zip(0..) {
+            let done = said.zip(lists.get(at)).and_then(|(said, list)| opened(list, &said).ok());
+            // Had it been opened after all, this is refused as a duplicate.
+            results.push(done.map_or_else(|| self.open(spec), Ok));
+        }
+        results
+    }
+
+    fn close_all(&mut self, sessions: &[SessionName]) -> Vec<Result<(), TmuxError>> {
+        let lists: Vec<List> = sessions.iter().map(request::close).collect();
+        // A session that is gone already is refused like any other fault, so all are looked for after it.
+        let answered = self.run_all(&lists).iter().all(Option::is_some);
+        let left = match self.look() {
+            Ok(Look::Seen(world)) if answered => world.panes,
+            Ok(Look::NoServer { .. }) => Vec::new(),
+            Ok(Look::Seen(_)) | Err(_) => {
+                return sessions.iter().map(|session| self.close(session)).collect();
+            }
+        };
+        let close = |session: &SessionName| {
+            let stands = left.iter().any(|pane| pane.session == session.as_str());
+            if stands { self.close(session) } else { Ok(()) }
+        };
+        sessions.iter().map(close).collect()
+    }
+
     fn close(&mut self, session: &SessionName) -> Result<(), TmuxError> {
         match self.ask(&request::close(session)) {
             Ok(_) => Ok(()),
@@ -287,7 +344,7 @@ impl Tmux for Commands {
     }
 
     fn pipe(&mut self, pane: &PaneId, log: &Path) -> Result<(), TmuxError> {
-        self.ask(&request::pipe(&pane.0, log)?).map(drop)
+        self.ask(&request::pipe(pane.as_str(), log)?).map(drop)
     }
 
     fn terminals(&mut self) -> Result<Vec<std::path::PathBuf>, TmuxError> {
@@ -342,7 +399,7 @@ fn make_private_dir(dir: &Path) -> std::io::Result<()> {
 
 pub(crate) fn opened(list: &List, answer: &str) -> Result<PaneId, TmuxError> {
     match answer.lines().find(|line| line.starts_with('%')) {
-        Some(id) => Ok(PaneId(id.trim().to_owned())),
+        Some(id) => Ok(PaneId::new(id.trim())),
         None => Err(unexpected(list, answer)),
     }
 }

@@ -89,7 +89,7 @@ impl State {
 }
 
 fn number(id: &PaneId) -> Option<u32> {
-    id.0.strip_prefix('%')?.parse().ok()
+    id.as_str().strip_prefix('%')?.parse().ok()
 }
 
 fn unreachable() -> TmuxError {
@@ -172,10 +172,10 @@ impl Tmux for FakeTmux {
         state.reach()?;
         let look = match state.server {
             None => Look::NoServer { evidence: "the fake server does not run".to_owned() },
-            Some(server) => Look::Seen(World {
+            Some(server) => Look::Seen(World::new(
                 server,
-                panes: state.panes.values().map(|pane| pane.facts.clone()).collect(),
-            }),
+                state.panes.values().map(|pane| pane.facts.clone()).collect(),
+            )),
         };
         state.answer(look)
     }
@@ -198,7 +198,7 @@ impl Tmux for FakeTmux {
         }
         let number = state.next_pane;
         state.next_pane += 1;
-        let pane = PaneId(format!("%{number}"));
+        let pane = PaneId::new(format!("%{number}"));
         let lost = state.folders_missing.contains(&spec.dir.display().to_string());
         let facts = PaneFacts {
             session: spec.session.to_string(),
@@ -370,6 +370,6 @@ mod tests {
         assert_eq!(fake.capture(std::slice::from_ref(&pane)).unwrap()[0].text, "late");
         fake.end(&pane, Some(1), None);
         assert_eq!(fake.paste(&pane, "x").unwrap(), Typed::PaneDead);
-        assert_eq!(fake.keys(&PaneId("%9".into()), &[]).unwrap(), Typed::Gone);
+        assert_eq!(fake.keys(&PaneId::new("%9"), &[]).unwrap(), Typed::Gone);
     }
 }

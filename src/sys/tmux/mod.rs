@@ -79,6 +79,19 @@ pub struct PaneFacts {
 pub struct World {
     pub server: ServerId,
     pub panes: Vec<PaneFacts>,
+    /// Where each pane stands in `panes`.
+    places: BTreeMap<PaneId, usize>,
+}
+
+impl World {
+    pub fn new(server: ServerId, panes: Vec<PaneFacts>) -> Self {
+        let places = panes.iter().enumerate().map(|(at, pane)| (pane.pane.clone(), at)).collect();
+        Self { server, panes, places }
+    }
+
+    pub fn pane(&self, id: &PaneId) -> Option<&PaneFacts> {
+        self.panes.get(*self.places.get(id)?)
+    }
 }
 
 /// What came of a look: a failed look is not a death.
@@ -156,8 +169,16 @@ pub trait Tmux: Send {
     fn look(&mut self) -> Result<Look, TmuxError>;
     /// Opens the session, in one command list; an existing session of that name is an error.
     fn open(&mut self, spec: &SessionSpec) -> Result<PaneId, TmuxError>;
+    /// The same for several sessions, one result each; one that fails keeps none of the others back.
+    fn open_all(&mut self, specs: &[SessionSpec]) -> Vec<Result<PaneId, TmuxError>> {
+        specs.iter().map(|spec| self.open(spec)).collect()
+    }
     /// Closes exactly this session; one that is not there is fine.
     fn close(&mut self, session: &SessionName) -> Result<(), TmuxError>;
+    /// The same for several sessions, one result each.
+    fn close_all(&mut self, sessions: &[SessionName]) -> Vec<Result<(), TmuxError>> {
+        sessions.iter().map(|session| self.close(session)).collect()
+    }
     /// The visible screens of several panes in one round trip; panes that are gone are left out.
     fn capture(&mut self, panes: &[PaneId]) -> Result<Vec<Capture>, TmuxError>;
     /// Bracketed paste of `text` (control bytes except LF and TAB already removed), under guard.

@@ -144,7 +144,7 @@ pub(crate) fn read_look(answer: &str) -> Option<World> {
     let mut lines = answer.lines();
     let (pid, started) = lines.next()?.split_once(FIELD)?;
     let server = ServerId { pid: pid.parse().ok()?, started: started.parse().ok()? };
-    Some(World { server, panes: lines.filter_map(read_pane).collect() })
+    Some(World::new(server, lines.filter_map(read_pane).collect()))
 }
 
 fn read_pane(line: &str) -> Option<PaneFacts> {
@@ -153,7 +153,7 @@ fn read_pane(line: &str) -> Option<PaneFacts> {
     let yes = |index: usize| field(index).is_some_and(|text| !matches!(text, "" | "0"));
     let (title, command) = (field(17)?, field(16)?);
     Some(PaneFacts {
-        pane: PaneId(field(0)?.to_owned()),
+        pane: PaneId::new(field(0)?),
         pid: field(1)?.parse().ok()?,
         dead: yes(2),
         exit_status: field(3)?.parse().ok(),
@@ -220,6 +220,12 @@ pub(crate) fn open(spec: &SessionSpec, script: &Path) -> Result<List, TmuxError>
     let dir = literal(text_of(&spec.dir)?);
     let script = text_of(script)?;
     let (width, height) = (spec.width.to_string(), spec.height.to_string());
+    // Each option that is set has the server go through all its sessions: most are as they should be.
+    let unset = |flag: &str, scope: &[&str]| {
+        let words = [&["set-option"], scope, &["-t", &target, flag, "off"]].concat();
+        let on = format!("#{{{flag}}}");
+        List::of(&["if-shell", "-F", "-t", &target, &on, &List::of(&words).line()])
+    };
     let list = List::of(&[
         "new-session",
         "-d",
@@ -241,9 +247,9 @@ pub(crate) fn open(spec: &SessionSpec, script: &Path) -> Result<List, TmuxError>
         script,
     ])
     .then(&["set-option", "-p", "-t", &target, "remain-on-exit", "on"])
-    .then(&["set-option", "-t", &target, "destroy-unattached", "off"])
-    .then(&["set-option", "-w", "-t", &target, "automatic-rename", "off"])
-    .then(&["set-option", "-w", "-t", &target, "allow-rename", "off"])
+    .and(unset("destroy-unattached", &[]))
+    .and(unset("automatic-rename", &["-w"]))
+    .and(unset("allow-rename", &["-w"]))
     .then(&["set-option", "-t", &target, "@ao_tag", &spec.tag]);
     Ok(match &spec.log {
         Some(log) => list.and(pipe(&target, log)?),
@@ -261,24 +267,50 @@ pub(crate) fn pipe(target: &str, log: &Path) -> Result<List, TmuxError> {
     Ok(List::of(&["pipe-pane", "-t", target, &format!("umask 077; exec cat >> {file}")]))
 }
 
+/// The command that runs a script from its standard input, and the script; what a list of it says ends with
+/// the list's mark.
+pub(crate) fn script(lists: &[List], key: &str) -> (List, String) {
+    let lines = lists.iter().zip(0..).map(|(list, number)| {
+        let mark = List::of(&["display-message", "-p", &script_mark(key, number)]);
+        format!("{}\n{}\n", list.line(), mark.line())
+    });
+    (List::of(&["source-file", "-"]), lines.collect())
+}
+
+fn script_mark(key: &str, number: usize) -> String {
+    format!("ao-{key}-{number}")
+}
+
+/// What each list of [`script`] said; `None` from where tmux said nothing any more.
+pub(crate) fn read_script(answer: &str, key: &str, count: usize) -> Vec<Option<String>> {
+    let mut rest = answer;
+    let said = (0..count).map(|number| {
+        let mark = format!("{}\n", script_mark(key, number));
+        let (said, after) = rest.split_once(&mark)?;
+        rest = after;
+        Some(said.to_owned())
+    });
+    said.collect()
+}
+
 // ── capture ─────────────────────────────────────────────────────────────────────────────────────
 
 pub(crate) fn capture(pane: &PaneId) -> List {
     let mark = format!("{SCREEN}#{{pane_id}}");
     // tmux scrolls a pane by a line to say that it is dead, and a short last word is off the screen.
     let screen = |first: &str, state: &str| {
-        let act = List::of(&["display-message", "-p", "-t", &pane.0, &mark]).then(&[
+        let act = List::of(&["display-message", "-p", "-t", pane.as_str(), &mark]).then(&[
             "capture-pane",
             "-e",
             "-p",
             "-S",
             first,
             "-t",
-            &pane.0,
+            pane.as_str(),
         ]);
         // With a pane that is gone, tmux expands the format for some other pane: so compare the id.
         let there = format!("#{{&&:{},{state}}}", is_pane(pane));
-        List::of(&["if-shell", "-F", "-t", &pane.0, &there, &act.line()])
+        List::of(&["if-shell", "-F", "-t", pane.as_str(), &there, &act.line()])
     };
     screen("-1", "#{pane_dead}").and(screen("0", "#{?pane_dead,0,1}"))
 }
@@ -291,10 +323,10 @@ pub(crate) fn read_captures(panes: &[PaneId], answer: &str) -> Vec<Capture> {
         let marked = line.trim_end().strip_prefix(SCREEN);
         // A screen may show such a line itself; only panes still to come count.
         if let Some(id) = marked
-            && wanted.clone().any(|pane| pane.0 == id)
+            && wanted.clone().any(|pane| pane.as_str() == id)
         {
-            while wanted.next().is_some_and(|pane| pane.0 != id) {}
-            captures.push(Capture { pane: PaneId(id.to_owned()), text: String::new() });
+            while wanted.next().is_some_and(|pane| pane.as_str() != id) {}
+            captures.push(Capture { pane: PaneId::new(id), text: String::new() });
         } else if let Some(capture) = captures.last_mut() {
             capture.text.push_str(line);
         }
@@ -308,7 +340,7 @@ pub(crate) fn read_captures(panes: &[PaneId], answer: &str) -> Vec<Capture> {
 ///
 /// Compared by number, because a `%` in a format may be taken for a date.
 fn is_pane(pane: &PaneId) -> String {
-    format!("#{{==:#{{s/^.//:pane_id}},{}}}", pane.0.trim_start_matches('%'))
+    format!("#{{==:#{{s/^.//:pane_id}},{}}}", pane.as_str().trim_start_matches('%'))
 }
 
 /// Runs the act if the pane can take it, and says `ok`, or `dead`, `mode`, `gone` or `hidden`.
@@ -324,13 +356,14 @@ fn guarded(pane: &PaneId, shows: Option<&str>, act: &List, otherwise: &List) -> 
     };
     let why = format!("#{{?{there},#{{?pane_dead,dead,#{{?pane_in_mode,mode,hidden}}}},gone}}");
     let done = List::of(&["display-message", "-p", "ok"]).and(act.clone());
-    let refused = List::of(&["display-message", "-p", "-t", &pane.0, &why]).and(otherwise.clone());
-    List::of(&["if-shell", "-F", "-t", &pane.0, &ok, &done.line(), &refused.line()])
+    let refused =
+        List::of(&["display-message", "-p", "-t", pane.as_str(), &why]).and(otherwise.clone());
+    List::of(&["if-shell", "-F", "-t", pane.as_str(), &ok, &done.line(), &refused.line()])
 }
 
 /// Pasting into a dead pane kills the whole server in tmux before 3.4: hence the guard.
 pub(crate) fn paste(pane: &PaneId, buffer: &str) -> List {
-    let act = List::of(&["paste-buffer", "-p", "-d", "-b", buffer, "-t", &pane.0]);
+    let act = List::of(&["paste-buffer", "-p", "-d", "-b", buffer, "-t", pane.as_str()]);
     guarded(pane, None, &act, &List::of(&["delete-buffer", "-b", buffer]))
 }
 
@@ -360,7 +393,7 @@ pub(crate) fn keys_if_shown(pane: &PaneId, keys: &[String], text: &str) -> List 
 }
 
 fn send(pane: &PaneId, keys: &[String]) -> List {
-    let mut words = vec!["send-keys", "-t", &pane.0, "--"];
+    let mut words = vec!["send-keys", "-t", pane.as_str(), "--"];
     words.extend(keys.iter().map(String::as_str));
     List::of(&words)
 }
@@ -420,7 +453,7 @@ mod tests {
 
     #[test]
     fn what_tmux_prints_is_never_read_as_a_date() {
-        let pane = PaneId("%10".to_owned());
+        let pane = PaneId::new("%10");
         let enter = ["Enter".to_owned()];
         for list in [capture(&pane), keys_if_shown(&pane, &enter, "the end"), paste(&pane, "b")] {
             let line = list.line();
@@ -438,7 +471,7 @@ mod tests {
 
     #[test]
     fn a_text_that_tmux_could_misread_is_no_condition() {
-        let (pane, enter) = (PaneId("%1".to_owned()), ["Enter".to_owned()]);
+        let (pane, enter) = (PaneId::new("%1"), ["Enter".to_owned()]);
         assert_eq!(keys_if_shown(&pane, &enter, "a}b,#"), keys(&pane, &enter));
         assert!(keys_if_shown(&pane, &enter, "the end").line().contains("#{C:the end}"));
     }

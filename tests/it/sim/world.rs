@@ -352,7 +352,7 @@ impl World {
             Some(Session::Ours(_)) | None => {}
         }
         self.counter += 1;
-        let (pid, pane) = (self.counter, PaneId(format!("%{}", self.counter)));
+        let (pid, pane) = (self.counter, PaneId::new(format!("%{}", self.counter)));
         let process = Process {
             pane: pane.clone(),
             pid,
