@@ -4,6 +4,7 @@
 //! budget of a hook. It prefers to hide too much. It cannot know a password that looks like a word
 //! and stands nowhere near a telling name; what is kept is for people who may see the work anyway.
 
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::{Map, Value};
 
 /// What stands in a secret's place.
@@ -159,6 +160,46 @@ pub fn fields(object: &Map<String, Value>) -> Map<String, Value> {
     object.iter().map(kept).collect()
 }
 
+/// The text of [`fields`], without a copy of the object in between.
+#[must_use]
+pub fn fields_text(object: &Map<String, Value>) -> String {
+    let mut bytes = Vec::with_capacity(256);
+    let mut writer = serde_json::Serializer::new(&mut bytes);
+    shown_fields(object, &mut writer).expect("JSON is written to memory");
+    String::from_utf8(bytes).expect("JSON is UTF-8")
+}
+
+/// Like [`fields`].
+fn shown_fields<S: Serializer>(object: &Map<String, Value>, to: S) -> Result<S::Ok, S::Error> {
+    if object.keys().any(|name| text(name) != *name) {
+        // Hidden names stand elsewhere, and two of them are one.
+        return fields(object).serialize(to);
+    }
+    let mut to = to.serialize_map(Some(object.len()))?;
+    for (name, field) in object {
+        if !matches!(field, Value::Null | Value::Bool(_)) && is_telling(name) {
+            to.serialize_entry(name, HIDDEN)?;
+        } else {
+            to.serialize_entry(name, &Shown(field))?;
+        }
+    }
+    to.end()
+}
+
+/// Like [`json`].
+struct Shown<'a>(&'a Value);
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::String(found) => to.serialize_str(&text(found)),
+            Value::Array(items) => to.collect_seq(items.iter().map(Shown)),
+            Value::Object(found) => shown_fields(found, to),
+            plain @ (Value::Null | Value::Bool(_) | Value::Number(_)) => plain.serialize(to),
+        }
+    }
+}
+
 /// Copies what stands between two tokens, and hides the value that a telling name announces there.
 ///
 /// What is left, and the name that still counts.
@@ -250,6 +291,18 @@ mod tests {
     #[track_caller]
     fn check(source: &str, kept: &str) {
         assert_eq!(text(source), kept);
+    }
+
+    #[test]
+    fn fields_become_the_same_text_with_and_without_a_copy() {
+        let key = "ghp_abcdefghijklmnopqrstuvwxyz0123456789";
+        let object = serde_json::json!({
+            "a": [1, -2.5, null, {"token": "x", "deep": {"password": ["y"], "b": true}}],
+            "authorization": null, "secret": {"all": "of it"}, "z": format!("say {key}"),
+            key: 1, (format!("{key}x")): 2, "m": {(key): "in a name"},
+        });
+        let Value::Object(object) = object else { unreachable!() };
+        assert_eq!(fields_text(&object), Value::Object(fields(&object)).to_string());
     }
 
     #[test]

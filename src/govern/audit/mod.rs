@@ -181,7 +181,7 @@ pub struct Record {
 impl Record {
     /// The record that follows `before`, with secrets hidden.
     pub fn chained(org: &str, before: &Tail, draft: &Draft, at: DateTime<Utc>) -> Self {
-        let details = Value::Object(redact::fields(&draft.details)).to_string();
+        let details = redact::fields_text(&draft.details);
         let mut record = Self {
             org: org.to_owned(),
             seq: before.seq + 1,

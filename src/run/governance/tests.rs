@@ -1,5 +1,7 @@
 //! From asking to the outcome, on each kind of store; tampering and crashes on `SQLite`.
 
+mod groups;
+
 use std::collections::BTreeSet;
 use std::sync::Barrier;
 
@@ -683,65 +685,4 @@ fn each_hundredth_record_is_signed_and_a_forged_checkpoint_is_named() {
     place.tamper("UPDATE checkpoints SET hash = zeroblob(32) WHERE seq = 200");
     let proof = place.verify();
     assert_eq!(proof.outcome.findings, [Finding::BadCheckpoint { seq: 200 }]);
-}
-
-#[test]
-fn a_bug_within_a_group_undoes_its_own_part_only() {
-    let place = logged(1);
-    let mut store = place.open().unwrap();
-    store.gather().unwrap();
-    submitted(&mut store, &ask("before"), Effect::Allow, at(1));
-    let bug = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        submit(&mut store, &submission(&ask("bug"), &Needs::default()), |_| panic!(), at(1))
-    }));
-    assert!(bug.is_err());
-    submitted(&mut store, &ask("after"), Effect::Allow, at(1));
-    let in_the_file =
-        |store: &mut SqliteStore| read(store, LOCAL_ORG, |tx| Ok(tx.audit_tail()?.seq)).unwrap();
-    assert_eq!(in_the_file(&mut place.open().unwrap()), 1, "nothing counts before it is sealed");
-    store.seal().unwrap();
-    assert_eq!(in_the_file(&mut place.open().unwrap()), 3);
-    assert!(place.verify().outcome.is_intact());
-    store.gather().unwrap();
-    submitted(&mut store, &ask("never sealed"), Effect::Allow, at(2));
-    drop(store);
-    assert_eq!(in_the_file(&mut place.open().unwrap()), 3);
-    assert!(place.verify().outcome.is_intact());
-}
-
-#[test]
-fn a_disk_that_fills_up_under_a_group_keeps_what_was_sealed_and_nothing_else() {
-    let place = logged(2);
-    let mut store = place.open().unwrap();
-    store.limit_pages(80);
-    let (mut kept, mut full, mut number) = (2, false, 0);
-    while !full {
-        store.gather().unwrap();
-        let mut answered = 0;
-        for _ in 0..8 {
-            number += 1;
-            let long = ask(&format!("{number} {}", "x".repeat(3_000)));
-            let done = submit(
-                &mut store,
-                &submission(&long, &Needs::default()),
-                |_| verdict(Effect::Allow),
-                at(1),
-            );
-            match done {
-                Ok(_) => answered += 1,
-                Err(_) => full = true,
-            }
-        }
-        match store.seal() {
-            Ok(()) => kept += answered,
-            Err(_) => full = true,
-        }
-    }
-    assert!(kept > 2);
-    let mut fresh = place.open().unwrap();
-    let found = read(&mut fresh, LOCAL_ORG, |tx| tx.actions(&ActionQuery::default())).unwrap();
-    assert_eq!(found.len(), kept);
-    assert!(place.verify().outcome.is_intact());
-    store.limit_pages(1_000_000);
-    submitted(&mut store, &ask("room again"), Effect::Allow, at(2));
 }

@@ -7,18 +7,17 @@
 
 use serde_json::{Map, Value, json};
 
-use super::desk::{self, Call, Desk};
+use super::desk::{self, Call, Desk, Reply};
 use super::judge::Court;
 use super::peers;
 use super::refusal::Refusal;
+use super::shown::{self, Shown};
 use super::{gate, registry, topology};
 use crate::govern::action::{Ask, DEPTH_MAX, Micros};
 use crate::govern::approval::State;
 use crate::govern::audit::{Draft, Kind};
-use crate::govern::classes::risk_band;
 use crate::govern::lineage::{self, Parent};
 use crate::govern::trust::Level;
-use crate::govern::verdict::{Effect, Step};
 use crate::run::governance::bounds::caps;
 use crate::run::governance::decide::Answer;
 use crate::run::governance::session::SESSION;
@@ -49,16 +48,19 @@ const TOLD: [&str; 11] = [
 const UNCHECKED: &str = "orchestration validation failed";
 
 /// `POST /api/v1/actions/submit`.
-pub fn submit(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
+pub fn submit(desk: &mut Desk, call: &Call) -> Result<Reply, Refusal> {
     let ask = ask(call)?;
-    decide(desk, call, ask, Keep::Record)
+    decide(desk, call, ask, Keep::Record, |shown| Reply::Written {
+        decision: shown.decision,
+        text: serde_json::to_string(shown).expect("plain data of ours serialises"),
+    })
 }
 
 /// `POST /api/governance/policies/evaluate-realtime`: the same judgement, and nothing is kept.
 pub fn evaluate(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
     let mut ask = ask(call)?;
     ask.correlation_id = None;
-    let found = decide(desk, call, ask, Keep::Nothing)?;
+    let found = decide(desk, call, ask, Keep::Nothing, shown::value)?;
     let rules = found["matched_rules"].as_array().map_or(&[][..], Vec::as_slice);
     let rules: Vec<Value> = rules.iter().map(|name| json!({ "name": name })).collect();
     Ok(json!({
@@ -88,7 +90,8 @@ pub fn submit_mcp(desk: &mut Desk, call: &Call) -> Result<Value, Refusal> {
     body.insert("resource".to_owned(), format!("{server}/{namespace}/{verb}").into());
     body.insert("mcp_server_name".to_owned(), server.into());
     let call = Call { body, ..call.clone() };
-    let mut answer = match submit(desk, &call) {
+    let submitted = ask(&call).and_then(|ask| decide(desk, &call, ask, Keep::Record, shown::value));
+    let mut answer = match submitted {
         // This path's readers know no refusal that is an object.
         Err(refusal) if refusal.is_violation() => json!({
             "action_id": "", "decision": "denied", "status": "denied", "requires_approval": false,
@@ -106,7 +109,13 @@ enum Keep {
     Nothing,
 }
 
-fn decide(desk: &mut Desk, call: &Call, ask: Ask, keep: Keep) -> Result<Value, Refusal> {
+fn decide<T>(
+    desk: &mut Desk,
+    call: &Call,
+    ask: Ask,
+    keep: Keep,
+    answer: impl FnOnce(&Shown<'_>) -> T,
+) -> Result<T, Refusal> {
     let org = desk.org(call)?;
     if desk.refresh() {
         peers::announce(desk, call.now)?;
@@ -124,7 +133,7 @@ fn decide(desk: &mut Desk, call: &Call, ask: Ask, keep: Keep) -> Result<Value, R
         told: &told,
     };
     let linked = ask.parent_action_id.is_some() || ask.session_id.is_some();
-    let work = |tx: &mut dyn Tx| -> Result<Result<Value, Refusal>, DbError> {
+    let work = |tx: &mut dyn Tx| -> Result<Result<T, Refusal>, DbError> {
         let ask = match placed(tx, &court, ask, call)? {
             Ok(ask) => ask,
             Err(refusal) => return Ok(Err(refusal)),
@@ -143,10 +152,8 @@ fn decide(desk: &mut Desk, call: &Call, ask: Ask, keep: Keep) -> Result<Value, R
                 return Ok(Err(Refusal::forbidden(text)));
             }
         };
-        let mut answer = described(tx, &decision.action, call)?;
-        answer["reason"] = decision.reason.clone().into();
-        answer["message"] = decision.reason.into();
-        Ok(Ok(answer))
+        let approval = approval_of(tx, &decision.action)?;
+        Ok(Ok(answer(&Shown::new(&decision.action, approval.as_ref(), call, &decision.reason))))
     };
     let done = match keep {
         Keep::Record => desk::write(&mut desk.governance, call, work),
@@ -335,64 +342,14 @@ pub fn within(name: &str, text: &str, most: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// An act as clients read it.
-fn described(tx: &mut dyn Tx, action: &Action, call: &Call) -> Result<Value, DbError> {
-    let approval = match action.new.approval_id {
-        Some(id) => tx.approval(id)?,
-        None => None,
-    };
-    let (decision, status) = words(action.new.status);
-    let reason = reason(action, approval.as_ref());
-    let verdict = &action.new.verdict;
-    let enforced = || verdict.trace.iter().filter(|said| !said.shadow);
-    let rules: Vec<&str> = enforced()
-        .filter(|said| said.step == Step::Policy)
-        .map(|said| said.rule.as_str())
-        .collect();
-    let violations: Vec<&str> = enforced()
-        .filter(|said| said.effect == Effect::Deny && decision == "denied")
-        .map(|said| said.rule.as_str())
-        .collect();
-    let held = action.new.status == Status::Held;
-    let decided = approval.as_ref().filter(|it| it.decided.is_some());
-    Ok(json!({
-        "id": action.id,
-        "action_id": action.id,
-        "agent_id": action.new.ask.agent,
-        "decision": decision,
-        "status": status,
-        "execution_allowed": action.new.status == Status::Allowed,
-        "requires_approval": held,
-        "approval_request_id": action.new.approval_id.map(|_| action.id.to_string()),
-        "reason": reason,
-        "message": reason,
-        "risk_score": verdict.risk,
-        "risk_level": risk_band(verdict.risk),
-        "expires_at": approval.as_ref().filter(|_| held).map(|it| it.new.expires.to_rfc3339()),
-        "approved_by": decided.and_then(|it| it.decided_by.clone()),
-        "approved_at": decided.and_then(|it| it.decided).map(|at| at.to_rfc3339()),
-        "required_approvers": [],
-        "policy_violations": violations,
-        "matched_policies": rules.len(),
-        "matched_rules": rules,
-        "conditions": [],
-        "metadata": {},
-        "orchestration_session_id": action.new.ask.session_id,
-        "parent_action_id": action.new.ask.parent_action_id,
-        "orchestration_depth": action.new.ask.depth,
-        "correlation_id": call.correlation_id,
-        "created_at": action.new.submitted.to_rfc3339(),
-    }))
+fn approval_of(tx: &mut dyn Tx, action: &Action) -> Result<Option<Approval>, DbError> {
+    action.new.approval_id.map_or(Ok(None), |id| tx.approval(id))
 }
 
-/// Decision and status, in words that all published clients know.
-fn words(status: Status) -> (&'static str, &'static str) {
-    match status {
-        Status::Allowed | Status::Done | Status::Failed => ("allowed", "approved"),
-        Status::Held => ("pending", "pending_approval"),
-        // What lapsed may not be done any more; a client that waits on must learn that it is over.
-        Status::Denied | Status::Lapsed => ("denied", "denied"),
-    }
+fn described(tx: &mut dyn Tx, action: &Action, call: &Call) -> Result<Value, DbError> {
+    let approval = approval_of(tx, action)?;
+    let reason = reason(action, approval.as_ref());
+    Ok(shown::value(&Shown::new(action, approval.as_ref(), call, &reason)))
 }
 
 fn reason(action: &Action, approval: Option<&Approval>) -> String {

@@ -36,12 +36,19 @@ use crate::run::governance::{Governance, GovernanceError, LOCAL_ORG, sources};
 use crate::run::policies::{Source, Watched};
 use crate::run::project::Project;
 use crate::sys::clock;
-use crate::sys::db::{self, DbError, Tx};
+use crate::sys::db::{self, DbError, Likely, Tx};
 
 /// Requests that may wait in a lane; more are turned away.
 const WAITING_MAX: usize = 1_024;
 /// Requests of one commit: more would only make the first of them wait for the last.
 const GROUP_MAX: usize = 256;
+/// With so many a commit is worth its price, if it need not wait for the disk: the callers of one half
+/// are answered and ask again while the other half is worked on.
+const GROUP_ENOUGH: usize = 32;
+/// Requests for which is looked up at once.
+const AHEAD_MAX: usize = 64;
+/// Keys whose organisations are remembered.
+const OWNERS_MAX: usize = 10_000;
 /// A commit is not put off longer than this, if more requests keep coming.
 const GROUP_WITHIN: Duration = Duration::from_millis(5);
 /// After so long without a rest others get a chance at the store's lock.
@@ -151,6 +158,8 @@ pub struct Desk {
     pub server_key: [u8; 32],
     pub issuers: Arc<Issuers>,
     seen: Seen,
+    /// Whose keys were good before, by the digests of their texts: where to look ahead, and for nothing else.
+    owners: BTreeMap<[u8; 32], String>,
 }
 
 /// What was looked up for this group of requests already: within one transaction it cannot change
@@ -184,13 +193,33 @@ impl Desk {
         let server_key = governance.operator.server_key()?;
         let policies = Watched::new(source);
         let (project, table) = (Arc::clone(project), Arc::clone(table));
-        let (issuers, seen) = (Arc::clone(issuers), Seen::default());
-        Ok(Self { governance, project, policies, table, bounds, secret, server_key, issuers, seen })
+        let (issuers, seen, owners) = (Arc::clone(issuers), Seen::default(), BTreeMap::new());
+        Ok(Self {
+            governance,
+            project,
+            policies,
+            table,
+            bounds,
+            secret,
+            server_key,
+            issuers,
+            seen,
+            owners,
+        })
     }
 
     /// What was looked up for the requests before counts no more.
     fn turn(&mut self) {
         self.seen = Seen::default();
+    }
+
+    /// The same at the beginning of a group; but where nobody else has written, keys and organisations
+    /// are what they were.
+    fn turn_group(&mut self) {
+        let Seen { keys, orgs, .. } = std::mem::take(&mut self.seen);
+        if self.governance.store().is_unchanged() {
+            self.seen = Seen { keys, orgs, ..Seen::default() };
+        }
     }
 
     /// Takes over policies that changed; says whether they did.
@@ -227,14 +256,38 @@ impl Desk {
         seen.operator.get_or_insert_with(look).clone()
     }
 
+    /// Has the store look up at once what these requests will ask for.
+    fn foresee<'h>(&mut self, hints: impl Iterator<Item = &'h Hint>) {
+        let mut likely = Vec::new();
+        for Hint { key, agent, correlation_id } in hints {
+            let Some(id) = key::public_id(key) else { continue };
+            if !self.seen.keys.contains_key(key) {
+                likely.push(key::likely_key(id));
+            }
+            let Some(org) = self.owners.get(&key::digest(key)) else { continue };
+            if !self.seen.orgs.contains_key(org) {
+                likely.push(key::likely_org(org));
+            }
+            let (org, agent) = (org.clone(), agent.clone());
+            likely.push(Likely::Act { org, agent, correlation_id: correlation_id.clone() });
+        }
+        if !likely.is_empty() {
+            self.governance.store().foresee(&likely);
+        }
+    }
+
     /// The key that a request brought, if it is one and holds.
     pub fn key(&mut self, text: &str, now: Now) -> Result<Option<Key>, Refusal> {
         if let Some(key) = self.seen.keys.get(text) {
-            return Ok(Some(key.clone()));
+            return Ok(Some(key.clone()).filter(|key| key.holds(now.wall)));
         }
         let found = key::authenticate(self.governance.store(), text, now)?;
         if let Some(key) = &found {
             self.seen.keys.insert(text.to_owned(), key.clone());
+            if self.owners.len() >= OWNERS_MAX {
+                self.owners.clear();
+            }
+            self.owners.insert(key::digest(text), key.org.clone());
         }
         Ok(found)
     }
@@ -281,12 +334,33 @@ pub enum Lane {
     Out,
 }
 
-pub type Answer = Result<Value, Refusal>;
+/// What a request is answered with.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    Value(Value),
+    /// JSON that is text already: it is made where the parts of it lie, and given away as one piece.
+    Written {
+        decision: &'static str,
+        text: String,
+    },
+}
+
+pub type Answer = Result<Reply, Refusal>;
 
 /// One request, and who waits for its answer.
 pub struct Job {
     pub work: Box<dyn FnOnce(&mut Desk) -> Answer + Send>,
     pub answer: oneshot::Sender<Answer>,
+    /// Where looking things up ahead is cheaper.
+    pub hint: Option<Hint>,
+}
+
+/// What a request will ask the store for, as far as it shows; nothing is believed for it.
+#[derive(Debug, Clone)]
+pub struct Hint {
+    pub key: String,
+    pub agent: String,
+    pub correlation_id: Option<String>,
 }
 
 /// The lane has more to do than it can.
@@ -458,24 +532,44 @@ fn served(desk: &mut Desk, work: Box<dyn FnOnce(&mut Desk) -> Answer + Send>) ->
 /// flusher answers.
 fn group(desk: &mut Desk, first: Job, jobs: &Receiver<Job>, flusher: &Flusher) -> bool {
     let mut answers = Answers::with_capacity(64);
-    let (mut whole, mut next) = (true, Some(first));
-    desk.turn();
+    let mut whole = true;
     let gathered = desk.governance.store().gather().map_err(Refusal::from);
+    desk.turn_group();
     let begun = clock::now().mono;
-    while let Some(job) = next.take() {
-        // Whoever gave up waiting was refused: then nothing may be recorded either.
-        if !job.answer.is_closed() {
-            match &gathered {
-                Ok(()) => match served(desk, job.work) {
-                    Some(answer) => answers.push((job.answer, answer)),
-                    None => whole = false,
-                },
-                Err(refusal) => drop(job.answer.send(Err(refusal.clone()))),
+    let apart = desk.governance.store().flushes_apart();
+    let enough = if apart { GROUP_ENOUGH } else { GROUP_MAX };
+    let mut batch = jobs.take_up_to(AHEAD_MAX - 1);
+    batch.push_front(first);
+    while !batch.is_empty() {
+        if gathered.is_ok() {
+            desk.foresee(batch.iter().filter_map(|job| job.hint.as_ref()));
+        }
+        let goes_on = |whole, done| {
+            let more = done < enough || (done < GROUP_MAX && flusher.flushes.is_busy());
+            whole && more && clock::now().mono.since(begun) < GROUP_WITHIN
+        };
+        while let Some(job) = batch.pop_front() {
+            // Whoever gave up waiting was refused: then nothing may be recorded either.
+            if !job.answer.is_closed() {
+                match &gathered {
+                    Ok(()) => match served(desk, job.work) {
+                        Some(answer) => answers.push((job.answer, answer)),
+                        None => whole = false,
+                    },
+                    Err(refusal) => drop(job.answer.send(Err(refusal.clone()))),
+                }
+            }
+            if !goes_on(whole, answers.len()) {
+                break;
             }
         }
-        let timely = || clock::now().mono.since(begun) < GROUP_WITHIN;
-        if whole && answers.len() < GROUP_MAX && timely() {
-            next = jobs.take().or_else(|| meanwhile(jobs, flusher));
+        if !goes_on(whole, answers.len()) {
+            jobs.give_back(batch);
+            break;
+        }
+        batch = jobs.take_up_to(AHEAD_MAX);
+        if batch.is_empty() {
+            batch.extend(meanwhile(jobs, flusher));
         }
     }
     flusher.flushes.begin();

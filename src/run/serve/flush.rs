@@ -145,3 +145,35 @@ impl Flusher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::super::desk::Reply;
+    use super::super::line::line;
+    use super::*;
+    use crate::sys::db::DbError;
+
+    #[test]
+    fn a_flush_that_fails_or_ends_in_a_bug_answers_nobody_well() {
+        for bug in [false, true] {
+            let (progress, (_, jobs)) = (Arc::new(Flushes::default()), line(1));
+            let (post, mut posted) = tokio::sync::mpsc::unbounded_channel();
+            let (flusher, thread) = Flusher::start(&progress, jobs.nudge(), &post).unwrap();
+            let (waiting, _receive) = oneshot::channel();
+            let answers = vec![(waiting, Ok(Reply::Value(Value::Null)))];
+            let flush = Flush::new(move || {
+                assert!(!bug, "on purpose");
+                Err(DbError::Undone)
+            });
+            progress.begin();
+            flusher.hand_over(Sealed { flush, answers });
+            let answers = posted.blocking_recv().unwrap();
+            assert!(answers.iter().all(|(_, answer)| answer.is_err()), "{answers:?}");
+            assert!(progress.settle().is_err(), "nor do those who looked at it");
+            drop(flusher);
+            thread.join().unwrap();
+        }
+    }
+}

@@ -16,7 +16,7 @@ use crate::base::now::Now;
 use crate::govern::audit::{Draft, Kind, hex};
 use crate::govern::trust::Level;
 use crate::run::governance::LOCAL_ORG;
-use crate::sys::db::{self, DbError, Store, Tx};
+use crate::sys::db::{self, DbError, Likely, Store, Tx};
 
 /// Where keys and organisations lie; not a name that [`is_org_name`] accepts.
 pub(super) const REGISTER: &str = "@server";
@@ -359,7 +359,21 @@ pub fn authenticate(store: &mut dyn Store, text: &str, now: Now) -> Result<Optio
     Ok(kept.filter(|key| same && key.holds(now.wall)))
 }
 
-fn digest(text: &str) -> [u8; 32] {
+/// The public part of a text that may be a key.
+pub(super) fn public_id(text: &str) -> Option<&str> {
+    text.split('_').nth(1)
+}
+
+/// Where a key lies, for looking it up ahead.
+pub(super) fn likely_key(id: &str) -> Likely {
+    Likely::Fact { org: REGISTER.to_owned(), kind: KEY, key: id.to_owned() }
+}
+
+pub(super) fn likely_org(name: &str) -> Likely {
+    Likely::Fact { org: REGISTER.to_owned(), kind: ORG, key: name.to_owned() }
+}
+
+pub(super) fn digest(text: &str) -> [u8; 32] {
     blake3::derive_key(CONTEXT, text.as_bytes())
 }
 

@@ -116,6 +116,21 @@ impl<T> Receiver<T> {
         self.0.state().waiting.pop_front()
     }
 
+    /// What waits already, at most so many.
+    pub fn take_up_to(&self, most: usize) -> VecDeque<T> {
+        let waiting = &mut self.0.state().waiting;
+        let count = waiting.len().min(most);
+        waiting.drain(..count).collect()
+    }
+
+    /// Puts back what was taken, in front of all that waits.
+    pub fn give_back(&self, items: VecDeque<T>) {
+        let mut state = self.0.state();
+        for item in items.into_iter().rev() {
+            state.waiting.push_front(item);
+        }
+    }
+
     /// Waits, without a bound where there is none.
     pub fn wait(&self, most: Option<Duration>) -> Next<T> {
         let quiet =

@@ -2,8 +2,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde_json::Value;
-
 const CLASSES: [&str; 3] = ["2xx", "4xx", "5xx"];
 const DECISIONS: [&str; 3] = ["allowed", "pending", "denied"];
 
@@ -17,7 +15,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// One answer as it goes out. Each answer with a decision counts, looked-up ones too.
-    pub fn count(&self, status: u16, body: &Value) {
+    pub fn count(&self, status: u16, decision: Option<&str>) {
         let class = match status {
             0..400 => 0,
             400..500 => 1,
@@ -29,7 +27,6 @@ impl Metrics {
             429 => self.turned_away.fetch_add(1, Ordering::Relaxed),
             _ => 0,
         };
-        let decision = body.get("decision").and_then(Value::as_str);
         if let Some(at) = DECISIONS.iter().position(|word| Some(*word) == decision) {
             self.decisions[at].fetch_add(1, Ordering::Relaxed);
         }

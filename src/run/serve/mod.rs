@@ -25,6 +25,7 @@ pub mod refusal;
 pub mod registry;
 pub mod route;
 pub mod seal;
+mod shown;
 pub mod signature;
 #[cfg(test)]
 mod tests;
@@ -50,12 +51,12 @@ use axum::serve::ListenerExt as _;
 use serde_json::{Map, Value};
 
 use self::broken::Broken;
-use self::desk::{Call, Caller, Desk, Lane, Lanes};
+use self::desk::{Call, Caller, Desk, Hint, Lane, Lanes, Reply};
 use self::keep::Kept;
 use self::metrics::Metrics;
 use self::person::{Issuers, PersonError};
 use self::refusal::Refusal;
-use self::route::{Answer, Open, ROUTES, Route, Verb};
+use self::route::{Answer, Handler, Open, ROUTES, Route, Verb};
 use self::signature::Sent;
 use crate::govern::classes::{ClassesError, Table};
 use crate::run::governance::{Governance, GovernanceError};
@@ -107,6 +108,8 @@ pub enum ServeError {
 
 struct Shared {
     lanes: Lanes,
+    /// Whether the store is asked over a connection, many things at once.
+    looks_ahead: bool,
     metrics: Metrics,
 }
 
@@ -176,7 +179,8 @@ impl Server {
             .map_err(ServeError::Start)?;
         let (end, ended) = tokio::sync::oneshot::channel();
         let heard = hear(&shared_project, &lanes)?;
-        let shared = Arc::new(Shared { lanes, metrics: Metrics::default() });
+        let looks_ahead = heard.is_some();
+        let shared = Arc::new(Shared { lanes, looks_ahead, metrics: Metrics::default() });
         let broken = Broken::default();
         let speak = move || {
             runtime.spawn(flush::hand_out(posted));
@@ -252,11 +256,12 @@ fn hear(project: &Project, lanes: &Lanes) -> Result<Option<Listener>, Governance
     let changed = move || {
         let work = |desk: &mut Desk| {
             peers::look(desk);
-            Ok(Value::Null)
+            Ok(Reply::Value(Value::Null))
         };
         // Nobody waits for the answer.
         let (answer, _) = tokio::sync::oneshot::channel();
-        let sent = lanes.send(Lane::Slow, desk::Job { work: Box::new(work), answer });
+        let job = desk::Job { work: Box::new(work), answer, hint: None };
+        let sent = lanes.send(Lane::Slow, job);
         if let Err(desk::Crowded) = sent {
             tracing::warn!("another server changed something, and too much waits to look at it");
         }
@@ -331,7 +336,7 @@ fn router(shared: &Arc<Shared>) -> Router {
 }
 
 fn refused(shared: &Shared, refusal: &Refusal) -> Response {
-    finished(shared, refusal.status, &refusal.body(), None)
+    finished(shared, refusal.status, Reply::Value(refusal.body()), None)
 }
 
 async fn serve(shared: Arc<Shared>, route: &'static Route, request: Request) -> Response {
@@ -342,8 +347,11 @@ async fn serve(shared: Arc<Shared>, route: &'static Route, request: Request) -> 
         Err(refusal) => Err(refusal),
     };
     match answered {
-        Ok(body) => finished(&shared, 200, &body, echo.as_deref()),
-        Err(refusal) => finished(&shared, refusal.status, &refusal.body(), echo.as_deref()),
+        Ok(body) => finished(&shared, 200, body, echo.as_deref()),
+        Err(refusal) => {
+            let body = Reply::Value(refusal.body());
+            finished(&shared, refusal.status, body, echo.as_deref())
+        }
     }
 }
 
@@ -352,11 +360,11 @@ async fn answer(
     route: &'static Route,
     request: Request,
     correlation_id: Option<String>,
-) -> Result<Value, Refusal> {
+) -> Result<Reply, Refusal> {
     let (lane, scopes, handler) = match route.answer {
         Answer::Desk(lane, scopes, handler) => (lane, scopes, handler),
         Answer::Open(open) => return open_answer(shared, open).await,
-        Answer::Absent => (Lane::Read, &key::Scope::ALL[..], not_here as fn(&mut Desk, &Call) -> _),
+        Answer::Absent => (Lane::Read, &key::Scope::ALL[..], Handler::Plain(not_here)),
     };
     let key = key_of(request.headers())?;
     let (signature, timestamp) = signature::headers(request.headers())?;
@@ -372,14 +380,18 @@ async fn answer(
     let (bytes, body) = body_of(&parts.headers, body).await?;
     let sent = Sent { signature, timestamp, body: bytes };
     let wait = if lane == Lane::Slow { SLOW_WAIT } else { ANSWER_WAIT };
-    on_lane(shared, lane, wait, move |desk| {
+    let hint = (shared.looks_ahead && lane == Lane::Write).then(|| {
+        let agent = body.get("agent_id").and_then(Value::as_str).unwrap_or_default().to_owned();
+        Hint { key: key.clone(), agent, correlation_id: correlation_id.clone() }
+    });
+    on_lane(shared, (lane, hint), wait, move |desk| {
         let now = clock::now();
         let caller = authenticated(desk, &key, &sent, now)?;
         if !scopes.contains(&caller.scope) {
             return Err(Refusal::forbidden("the scope of this key does not allow this"));
         }
         let call = Call { caller, path, query, body, correlation_id, now };
-        handler(desk, &call)
+        handler.answer(desk, &call)
     })
     .await
 }
@@ -415,42 +427,43 @@ fn authenticated(
     Ok(Caller { org: key.org, scope: key.scope, key_id: key.id, agent: key.agent, person: None })
 }
 
-async fn open_answer(shared: &Arc<Shared>, open: Open) -> Result<Value, Refusal> {
-    match open {
-        Open::Health => Ok(serde_json::json!({ "status": "ok", "version": crate::VERSION })),
-        Open::Metrics => Ok(Value::String(shared.metrics.render())),
-        Open::Description => Ok(openapi::description()),
-        Open::Ready => ready(shared).await,
-    }
+async fn open_answer(shared: &Arc<Shared>, open: Open) -> Result<Reply, Refusal> {
+    let value = match open {
+        Open::Health => serde_json::json!({ "status": "ok", "version": crate::VERSION }),
+        Open::Metrics => Value::String(shared.metrics.render()),
+        Open::Description => openapi::description(),
+        Open::Ready => return ready(shared).await,
+    };
+    Ok(Reply::Value(value))
 }
 
 /// 503 as long as anything is missing that decisions need: who asks this sends no actions.
-async fn ready(shared: &Arc<Shared>) -> Result<Value, Refusal> {
+async fn ready(shared: &Arc<Shared>) -> Result<Reply, Refusal> {
     let not_ready = |detail: &str| Refusal::new(503, detail);
     if !shared.lanes.are_open() {
         return Err(not_ready("the store is away"));
     }
-    let asked = on_lane(shared, Lane::Write, ANSWER_WAIT, |desk| {
+    let asked = on_lane(shared, (Lane::Write, None), ANSWER_WAIT, |desk| {
         desk.policies.refresh();
         key::orgs(desk.governance.store())?;
         // The alarm's text may name files: it is shown to those who run the server.
         let degraded = desk.policies.in_force().alarm.is_some();
         let differ = peers::differ(desk)?;
-        Ok(serde_json::json!({
+        Ok(Reply::Value(serde_json::json!({
             "status": "ready", "policies_degraded": degraded, "policies_differ": differ,
-        }))
+        })))
     });
     asked.await.map_err(|_| not_ready("the store does not answer"))
 }
 
 async fn on_lane(
     shared: &Arc<Shared>,
-    lane: Lane,
+    (lane, hint): (Lane, Option<Hint>),
     wait: Duration,
-    work: impl FnOnce(&mut Desk) -> Result<Value, Refusal> + Send + 'static,
-) -> Result<Value, Refusal> {
+    work: impl FnOnce(&mut Desk) -> Result<Reply, Refusal> + Send + 'static,
+) -> Result<Reply, Refusal> {
     let (answer, receive) = tokio::sync::oneshot::channel();
-    let job = desk::Job { work: Box::new(work), answer };
+    let job = desk::Job { work: Box::new(work), answer, hint };
     shared
         .lanes
         .send(lane, job)
@@ -546,14 +559,17 @@ fn decoded(text: &str) -> Option<String> {
 }
 
 /// The answer with the headers that all answers have.
-fn finished(shared: &Shared, status: u16, body: &Value, correlation_id: Option<&str>) -> Response {
-    shared.metrics.count(status, body);
+fn finished(shared: &Shared, status: u16, body: Reply, correlation_id: Option<&str>) -> Response {
+    let decision = match &body {
+        Reply::Value(value) => value.get("decision").and_then(Value::as_str),
+        Reply::Written { decision, .. } => Some(*decision),
+    };
+    shared.metrics.count(status, decision);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
     let (kind, text) = match body {
-        Value::String(text) => ("text/plain; charset=utf-8", text.clone()),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-            ("application/json", body.to_string())
-        }
+        Reply::Value(Value::String(text)) => ("text/plain; charset=utf-8", text),
+        Reply::Value(value) => ("application/json", value.to_string()),
+        Reply::Written { text, .. } => ("application/json", text),
     };
     let mut response = (status, text).into_response();
     let headers = response.headers_mut();

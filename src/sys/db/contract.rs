@@ -9,7 +9,7 @@ use super::rows::{
     Reservation, SessionTotals, Status, TrustRow,
 };
 use super::sqlite::SqliteStore;
-use super::{DbError, Glance, Store, Tx, append, read, reserve, settle, write};
+use super::{DbError, Glance, Likely, Store, Tx, append, read, reserve, settle, write};
 use crate::base::now::{Mono, Now};
 use crate::govern::action::{Ask, Micros};
 use crate::govern::approval::State;
@@ -28,7 +28,7 @@ fn minutes(count: i64) -> DateTime<Utc> {
 }
 
 /// Runs one promise on every kind of store.
-fn on_each(promise: fn(&mut dyn Store)) {
+fn on_each(promise: impl Fn(&mut dyn Store)) {
     promise(&mut MemoryStore::default());
     let dir = tempfile::tempdir().unwrap();
     promise(&mut SqliteStore::open(&dir.path().join("ao.db"), None, now().wall).unwrap());
@@ -496,5 +496,92 @@ fn a_group_is_one_transaction_in_which_a_failure_harms_no_other() {
         })
         .unwrap();
         assert_eq!(read(store, "other", |tx| Ok(tx.audit_tail()?.seq)).unwrap(), 1);
+    });
+}
+
+#[test]
+fn what_was_looked_up_ahead_is_what_is_there_until_the_group_changes_it() {
+    let act = |org: &str, agent: &str, id: &str| Likely::Act {
+        org: org.into(),
+        agent: agent.into(),
+        correlation_id: Some(id.into()),
+    };
+    let fact = |key: &str| Likely::Fact { org: "keys".into(), kind: "k", key: key.into() };
+    let likely = [
+        act("local", "a", "c1"),
+        act("local", "b", "c2"),
+        act("other", "a", "c1"),
+        fact("1"),
+        fact("2"),
+    ];
+    let replay = Replay { body_digest: "b".into(), action_id: 1 };
+    let row = TrustRow {
+        agent: "a".into(),
+        level: Level::L3,
+        base: Level::L3,
+        lowered_until: None,
+        why: "w".into(),
+        by: "b".into(),
+        changed: now().wall,
+    };
+    on_each(|store| {
+        let (likely, replay, row) = (&likely, &replay, &row);
+        write(store, "local", now(), |tx| {
+            tx.replay_insert("c1", replay)?;
+            tx.trust_put(row)
+        })
+        .unwrap();
+        write(store, "keys", now(), |tx| tx.fact_put("k", "1", &"one".into())).unwrap();
+        store.gather().unwrap();
+        store.foresee(likely);
+        let facts = |store: &mut dyn Store| {
+            read(store, "keys", |tx| Ok([tx.fact("k", "1")?, tx.fact("k", "2")?])).unwrap()
+        };
+        assert_eq!(facts(store), [Some("one".into()), None]);
+        let first = write(store, "local", now(), |tx| {
+            assert!(tx.glance(Some("c1"), now().wall)?.replay);
+            assert_eq!(tx.replay("c1")?.as_ref(), Some(replay));
+            assert_eq!(tx.replay("c2")?, None);
+            assert_eq!((tx.trust("a")?.as_ref(), tx.trust("b")?), (Some(row), None));
+            tx.replay_insert("c2", replay)?;
+            tx.action_insert(&action("a", "s"))
+        })
+        .unwrap();
+        write(store, "other", now(), |tx| {
+            assert_eq!((tx.replay("c1")?, tx.trust("a")?), (None, None));
+            Ok(())
+        })
+        .unwrap();
+        let undone: Result<(), DbError> = write(store, "local", now(), |tx| {
+            tx.trust_put(&TrustRow { level: Level::L1, ..row.clone() })?;
+            tx.replay_insert("c3", replay)?;
+            Err(DbError::Damaged { what: "on purpose".into() })
+        });
+        assert!(undone.is_err());
+        write(store, "keys", now(), |tx| tx.fact_put("k", "2", &"two".into())).unwrap();
+        assert_eq!(facts(store), [Some("one".into()), Some("two".into())]);
+        let second = write(store, "local", now(), |tx| {
+            assert_eq!(tx.replay("c2")?.as_ref(), Some(replay));
+            assert!(tx.glance(Some("c2"), now().wall)?.replay);
+            assert_eq!((tx.replay("c3")?, tx.trust("a")?.as_ref()), (None, Some(row)));
+            tx.kill_put(&KillSwitch {
+                target: "*".into(),
+                by: "b".into(),
+                why: "w".into(),
+                at: now().wall,
+            })?;
+            tx.action_insert(&action("a", "s"))
+        })
+        .unwrap();
+        assert!(second > first);
+        write(store, "local", now(), |tx| {
+            assert!(tx.glance(None, now().wall)?.kills);
+            assert_eq!(tx.kills()?.len(), 1);
+            Ok(())
+        })
+        .unwrap();
+        store.seal().unwrap();
+        let kept = read(store, "local", |tx| tx.actions(&ActionQuery::default())).unwrap();
+        assert_eq!(kept.iter().map(|it| it.id).collect::<Vec<_>>(), [first, second]);
     });
 }

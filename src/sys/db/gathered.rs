@@ -18,12 +18,15 @@ use super::rows::{
     Action, ActionQuery, Approval, AuditQuery, Budget, Conduct, KillSwitch, NewAction, NewApproval,
     Replay, Reservation, SessionTotals, TrustRow,
 };
-use super::{DbError, Tx};
+use super::{DbError, Glance, Tx};
 use crate::govern::audit::head::Checkpoint;
 use crate::govern::audit::{Record, Tail};
 
 /// Numbers that are taken at once; those that a group leaves over are never used.
 const IDS_MAX: usize = 32;
+
+/// Rows of one organisation that are known from one group to the next.
+const KNOWN_MAX: usize = 10_000;
 
 /// A transaction on rows that a group can be built on.
 pub(super) trait Rows: Tx {
@@ -31,7 +34,20 @@ pub(super) trait Rows: Tx {
     fn mark(&mut self) -> Result<(), DbError>;
     /// So many numbers for acts, greater than all before.
     fn action_ids(&mut self, count: usize) -> Result<Vec<i64>, DbError>;
-    fn keep(&mut self, kept_back: &KeptBack) -> Result<(), DbError>;
+    fn keep(&mut self, kept_back: KeptBack) -> Result<(), DbError>;
+    /// What there is none of.
+    fn quiet(&mut self) -> Result<Quiet, DbError>;
+}
+
+/// What most organisations have none of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Quiet {
+    /// A kill switch in force.
+    pub kills: bool,
+    /// An approval that may still be used or decided.
+    pub open: bool,
+    /// When the first reservation lapses.
+    pub lapses: Option<DateTime<Utc>>,
 }
 
 /// Rows to be written, each in its order.
@@ -71,11 +87,14 @@ pub(super) struct Held {
     before: Option<Tail>,
     tail: Option<Tail>,
     swept: bool,
+    quiet: Option<Quiet>,
     kills: Option<Vec<KillSwitch>>,
     trust: BTreeMap<String, Option<TrustRow>>,
     conduct: BTreeMap<String, Vec<Conduct>>,
-    /// Correlation ids that the group used.
-    replays: BTreeMap<String, Replay>,
+    /// By kind and key; only what was looked up ahead.
+    facts: BTreeMap<(String, String), Option<Value>>,
+    /// Correlation ids that the group used or looked up ahead.
+    replays: BTreeMap<String, Option<Replay>>,
     kept_back: KeptBack,
     free_ids: VecDeque<i64>,
     /// How many numbers were asked for.
@@ -89,6 +108,59 @@ impl Held {
     pub(super) fn moved(&self) -> Option<(Tail, Tail)> {
         let ends = (self.before?, self.tail?);
         (ends.0 != ends.1).then_some(ends)
+    }
+
+    /// What was looked up at the first look at it.
+    pub(super) fn begin(&mut self, tail: Tail, quiet: Quiet) {
+        (self.tail, self.quiet) = (Some(tail), Some(quiet));
+    }
+
+    /// What was looked up ahead, for what is not known already.
+    pub(super) fn foresee_trust(&mut self, agent: String, row: Option<TrustRow>) {
+        self.trust.entry(agent).or_insert(row);
+    }
+
+    pub(super) fn foresee_replay(&mut self, correlation_id: String, replay: Option<Replay>) {
+        self.replays.entry(correlation_id).or_insert(replay);
+    }
+
+    pub(super) fn foresee_fact(&mut self, kind: &str, key: String, body: Option<Value>) {
+        self.facts.entry((kind.to_owned(), key)).or_insert(body);
+    }
+
+    pub(super) fn foresee_ids(&mut self, ids: Vec<i64>) {
+        self.free_ids.extend(ids);
+    }
+
+    pub(super) fn knows_fact(&self, kind: &str, key: &str) -> bool {
+        self.facts.contains_key(&(kind.to_owned(), key.to_owned()))
+    }
+
+    pub(super) fn knows_trust(&self, agent: &str) -> bool {
+        self.trust.contains_key(agent)
+    }
+
+    pub(super) fn knows_replay(&self, correlation_id: &str) -> bool {
+        self.replays.contains_key(correlation_id)
+    }
+
+    /// How many numbers are lacking for so many acts.
+    pub(super) fn lacks_ids(&self, acts: usize) -> usize {
+        acts.saturating_sub(self.free_ids.len())
+    }
+
+    /// How many acts are kept back.
+    pub(super) fn waiting(&self) -> usize {
+        self.kept_back.actions.len()
+    }
+
+    /// For the next group, which found that nobody else wrote: what was looked up still stands.
+    pub(super) fn renewed(self) -> Self {
+        let Self { tail, quiet, kills, mut trust, mut conduct, .. } = self;
+        if trust.len() + conduct.len() > KNOWN_MAX {
+            (trust, conduct) = (BTreeMap::new(), BTreeMap::new());
+        }
+        Self { tail, quiet, kills, trust, conduct, ..Self::default() }
     }
 
     /// What is left to be written.
@@ -149,9 +221,8 @@ impl<'a, R: Rows> PartTx<'a, R> {
         (self.held.tail, self.held.swept) = (self.tail, self.swept);
         if self.marked {
             self.look_again();
-            let kept: Vec<String> =
-                self.held.kept_back.replays.iter().map(|(id, _)| id.clone()).collect();
-            self.held.replays.retain(|id, _| kept.contains(id));
+            // What was used is written by now; what was not there is not there now either.
+            self.held.replays.retain(|_, replay| replay.is_none());
         }
     }
 
@@ -160,10 +231,12 @@ impl<'a, R: Rows> PartTx<'a, R> {
         self.held.kills = None;
         self.held.trust.clear();
         self.held.conduct.clear();
+        self.held.facts.clear();
     }
 
     /// From here on this part works on the rows themselves.
     fn mark(&mut self) -> Result<&mut R, DbError> {
+        self.held.quiet = None;
         if !self.marked {
             let own = self.held.kept_back.split_off(self.place);
             let before = self.held.take();
@@ -171,13 +244,13 @@ impl<'a, R: Rows> PartTx<'a, R> {
             self.place = [0; 4];
             if let Some(before) = before {
                 self.held.broken = true;
-                self.rows.keep(&before)?;
+                self.rows.keep(before)?;
                 self.held.broken = false;
             }
             self.rows.mark()?;
             self.marked = true;
             if !own.is_empty() {
-                self.rows.keep(&own)?;
+                self.rows.keep(own)?;
             }
         }
         Ok(&mut self.rows)
@@ -211,6 +284,24 @@ impl<R: Rows> Tx for PartTx<'_, R> {
 
     fn sweeps(&mut self) -> bool {
         !std::mem::replace(&mut self.held.swept, true)
+    }
+
+    fn glance(
+        &mut self,
+        correlation_id: Option<&str>,
+        at: DateTime<Utc>,
+    ) -> Result<Glance, DbError> {
+        let quiet = match self.held.quiet {
+            Some(quiet) => quiet,
+            None => *self.held.quiet.insert(self.rows.quiet()?),
+        };
+        let unused = |id| matches!(self.held.replays.get(id), Some(None));
+        Ok(Glance {
+            kills: quiet.kills,
+            replay: correlation_id.is_some_and(|id| !unused(id)),
+            open: quiet.open,
+            lapsed: quiet.lapses.is_some_and(|first| first <= at),
+        })
     }
 
     fn audit_tail(&mut self) -> Result<Tail, DbError> {
@@ -257,7 +348,7 @@ impl<R: Rows> Tx for PartTx<'_, R> {
         let id = self.next_id()?;
         let actions = vec![(id, action.clone())];
         if self.marked {
-            self.rows.keep(&KeptBack { actions, ..KeptBack::default() })?;
+            self.rows.keep(KeptBack { actions, ..KeptBack::default() })?;
         } else {
             self.held.kept_back.actions.extend(actions);
         }
@@ -292,21 +383,24 @@ impl<R: Rows> Tx for PartTx<'_, R> {
     }
 
     fn expect(&mut self, correlation_id: Option<&str>, digest: &str) -> Result<(), DbError> {
-        self.rows.expect(correlation_id, digest)
+        // Most is known already, and a group asks for the rest when it needs it.
+        let _ = (correlation_id, digest);
+        Ok(())
     }
 
     fn replay(&mut self, correlation_id: &str) -> Result<Option<Replay>, DbError> {
         if let Some(replay) = self.held.replays.get(correlation_id) {
-            return Ok(Some(replay.clone()));
+            return Ok(replay.clone());
         }
         self.rows.replay(correlation_id)
     }
 
     fn replay_insert(&mut self, correlation_id: &str, replay: &Replay) -> Result<(), DbError> {
         if self.marked {
+            self.held.replays.remove(correlation_id);
             return self.rows.replay_insert(correlation_id, replay);
         }
-        self.held.replays.insert(correlation_id.to_owned(), replay.clone());
+        self.held.replays.insert(correlation_id.to_owned(), Some(replay.clone()));
         self.held.kept_back.replays.push((correlation_id.to_owned(), replay.clone()));
         Ok(())
     }
@@ -362,10 +456,16 @@ impl<R: Rows> Tx for PartTx<'_, R> {
     }
 
     fn fact(&mut self, kind: &str, key: &str) -> Result<Option<Value>, DbError> {
+        if !self.held.facts.is_empty()
+            && let Some(body) = self.held.facts.get(&(kind.to_owned(), key.to_owned()))
+        {
+            return Ok(body.clone());
+        }
         self.rows.fact(kind, key)
     }
 
     fn fact_put(&mut self, kind: &str, key: &str, body: &Value) -> Result<(), DbError> {
+        self.held.facts.clear();
         self.mark()?.fact_put(kind, key, body)
     }
 

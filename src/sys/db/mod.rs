@@ -153,6 +153,22 @@ pub struct Glance {
     pub lapsed: bool,
 }
 
+/// What a request is likely to ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Likely {
+    Fact {
+        org: String,
+        kind: &'static str,
+        key: String,
+    },
+    /// What an act of this agent is judged by.
+    Act {
+        org: String,
+        agent: String,
+        correlation_id: Option<String>,
+    },
+}
+
 /// Work on the rows of one organisation.
 pub type Work<'a> = &'a mut dyn FnMut(&mut dyn Tx) -> Result<(), DbError>;
 
@@ -176,6 +192,23 @@ pub trait Store: std::fmt::Debug {
     /// write by itself, which only costs time.
     fn gather(&mut self) -> Result<(), DbError> {
         Ok(())
+    }
+
+    /// Whether [`seal_begin`](Self::seal_begin) leaves most of the wait to the flush.
+    fn flushes_apart(&self) -> bool {
+        false
+    }
+
+    /// Whether nobody but this store itself wrote between the last group, which was committed, and the
+    /// one that has begun.
+    fn is_unchanged(&self) -> bool {
+        false
+    }
+
+    /// Says what the next parts of a group will ask for, where asking at once is cheaper. What cannot be
+    /// looked up is left to the part that asks.
+    fn foresee(&mut self, likely: &[Likely]) {
+        let _ = likely;
     }
 
     /// Makes all writes since [`gather`](Self::gather) durable at once; after an error none is there.

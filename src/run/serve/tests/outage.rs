@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU8;
 
-use super::desk::{Answer as Answered, Job};
+use super::desk::{Answer as Answered, Job, Reply};
 use super::*;
 use crate::run::governance::GovernanceError;
 
@@ -34,21 +34,21 @@ fn a_lane_that_ends_in_a_bug_while_the_store_is_away_refuses_and_begins_anew() {
     let (lanes, threads) = Lanes::start(&open, &post).unwrap();
     let ask = |lane: Lane, work: fn() -> Answered| {
         let (answer, receive) = tokio::sync::oneshot::channel();
-        let job = Job { work: Box::new(move |_| work()), answer };
+        let job = Job { work: Box::new(move |_| work()), answer, hint: None };
         lanes.send(lane, job).unwrap();
         receive.blocking_recv().ok()
     };
-    let well = || Ok(Value::Null);
+    let well = || Ok(Reply::Value(Value::Null));
     for lane in [Lane::Read, Lane::Write, Lane::Slow, Lane::Out] {
         for kind in [PANICS, FAILS] {
-            assert_eq!(ask(lane, well), Some(Ok(Value::Null)));
+            assert_eq!(ask(lane, well), Some(Ok(Reply::Value(Value::Null))));
             trouble.store(kind, Ordering::SeqCst);
             assert_eq!(ask(lane, || panic!("a request has a bug")), None);
             assert_eq!(ask(lane, well), Some(Err(Refusal::away())), "{lane:?} {kind}");
             assert!(!lanes.are_open(), "nobody takes this for ready");
             trouble.store(OPENS, Ordering::SeqCst);
             let end = clock::now().mono.plus(PATIENCE);
-            while ask(lane, well) != Some(Ok(Value::Null)) {
+            while ask(lane, well) != Some(Ok(Reply::Value(Value::Null))) {
                 assert!(clock::now().mono < end, "{lane:?} stays away");
                 std::thread::yield_now();
             }

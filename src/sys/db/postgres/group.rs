@@ -8,19 +8,30 @@
 use std::collections::BTreeMap;
 
 use super::tx::PostgresTx;
-use super::{PostgresStore, failed, lock_of};
+use super::{PostgresStore, bulk, failed, lock_of};
 use crate::govern::audit::Tail;
-use crate::sys::db::gathered::{Held, PartTx, Rows as _};
+use crate::sys::db::gathered::{Held, PartTx};
 use crate::sys::db::heads::Heads;
 use crate::sys::db::{DbError, Tx as _, Work};
+
+/// So many acts of one organisation are sent to the server while the group goes on.
+const SENT_AT_ONCE: usize = 8;
 
 /// What is under way.
 #[derive(Debug, Default)]
 pub(super) struct Group {
     /// Of the organisations whose lock is held.
-    held: BTreeMap<String, Held>,
+    pub(super) held: BTreeMap<String, Held>,
+    /// Of others, what may be looked at without a lock.
+    pub(super) views: BTreeMap<String, Held>,
     /// None of it may count.
-    lost: bool,
+    pub(super) lost: bool,
+}
+
+impl Group {
+    pub(super) fn of(&self, org: &str) -> Option<&Held> {
+        self.held.get(org).or_else(|| self.views.get(org))
+    }
 }
 
 impl PostgresStore {
@@ -44,7 +55,8 @@ impl PostgresStore {
     pub(super) fn view(&mut self, org: &str, work: Work<'_>) -> Result<(), DbError> {
         let mut group = self.taken();
         // Without its lock nothing that is looked up may be kept.
-        let (own, mut none) = (group.held.get_mut(org), Held::default());
+        let Group { held, views, .. } = &mut group;
+        let (own, mut none) = (held.get_mut(org).or_else(|| views.get_mut(org)), Held::default());
         let held = own.unwrap_or(&mut none);
         let result = self.looked_at(org, held, work);
         if let Err(Failed { lost: true, .. }) = &result {
@@ -74,20 +86,20 @@ impl PostgresStore {
             return Err(DbError::Undone);
         }
         let first = group.held.is_empty();
-        let client = &mut self.link.as_mut().ok_or(DbError::Undone)?.client;
+        let link = self.link.as_mut().ok_or(DbError::Undone)?;
         if !first {
             let text = format!("SELECT pg_try_advisory_xact_lock({lock})");
-            let found = client.simple_query(&text).map_err(failed("begin"))?;
-            if super::first_row(found).is_some_and(|row| row.get(0) == Some("t")) {
+            let found = link.first_row(&text).map_err(failed("begin"))?;
+            if found.is_some_and(|row| row.get(0) == Some("t")) {
                 return Ok(());
             }
             let group = self.group.replace(Group::default()).expect("it was just there");
             self.end(group)?;
             self.begin("BEGIN")?;
         }
-        let client = &mut self.link.as_mut().ok_or(DbError::Undone)?.client;
+        let link = self.link.as_mut().ok_or(DbError::Undone)?;
         let text = format!("SELECT pg_advisory_xact_lock({lock})");
-        client.batch_execute(&text).map_err(failed("begin"))
+        link.batch_execute(&text).map_err(failed("begin"))
     }
 
     fn on_rows(
@@ -100,11 +112,18 @@ impl PostgresStore {
         // Out of its place while work is done: a panic in there leaves no half a transaction behind.
         let mut link = self.link.take().ok_or_else(Failed::undone)?;
         let signer = self.heads.as_ref().map(Heads::key);
-        let mut part = PartTx::new(PostgresTx::new(&mut link, org, signer), held);
-        let worked = (|| {
-            if fresh {
-                part.rows().look()?;
+        let mut rows = PostgresTx::new(&mut link, org, signer);
+        if fresh {
+            match rows.look() {
+                Ok((tail, quiet)) => held.begin(tail, quiet),
+                Err(cause) => {
+                    self.link = Some(link);
+                    return Err(Failed { cause, lost: true });
+                }
             }
+        }
+        let mut part = PartTx::new(rows, held);
+        let worked = (|| {
             let before = if let Some(before) = part.before() {
                 before
             } else {
@@ -124,10 +143,16 @@ impl PostgresStore {
             part.done(before);
             Ok(())
         })();
+
         let result = worked.map_err(|cause| Failed::new(cause, &mut part));
         drop(part);
+        // What is done is done: the server writes it while the next parts are worked on.
+        let sent = match held.waiting() {
+            ..SENT_AT_ONCE => Ok(()),
+            _ => held.take().map_or(Ok(()), |rows| bulk::send(&mut link, org, rows)),
+        };
         self.link = Some(link);
-        result
+        result.and(sent.map_err(|cause| Failed { cause, lost: true }))
     }
 
     fn looked_at(&mut self, org: &str, held: &mut Held, work: Work<'_>) -> Result<(), Failed> {
@@ -148,12 +173,7 @@ impl PostgresStore {
 
     /// Writes what was kept back, and commits.
     pub(super) fn end(&mut self, group: Group) -> Result<(), DbError> {
-        let moved = self.written(group).and_then(|moved| {
-            let link = self.link.as_mut().ok_or(DbError::Undone)?;
-            link.client.batch_execute("COMMIT").map_err(failed("commit"))?;
-            Ok(moved)
-        });
-        let moved = moved.inspect_err(|_| self.roll_back())?;
+        let moved = self.written(group).inspect_err(|_| self.roll_back())?;
         if let Some(heads) = &self.heads {
             for (org, after) in moved {
                 heads.advance(&self.id, &org, after)?;
@@ -168,12 +188,17 @@ impl PostgresStore {
         let mut moved = Vec::new();
         for (org, mut held) in group.held {
             if let Some(kept_back) = held.take() {
-                PostgresTx::new(link, &org, None).keep(&kept_back)?;
+                bulk::send(link, &org, kept_back)?;
             }
             if let Some((_, after)) = held.moved() {
                 moved.push((org, after));
             }
         }
+        // Behind a statement that was refused this undoes all, which is no error of its own: what
+        // became of each of those before is looked at, too.
+        let client = link.client();
+        link.send("commit", async move { client.batch_execute("COMMIT").await })?;
+        link.settle()?;
         Ok(moved)
     }
 }

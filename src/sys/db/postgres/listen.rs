@@ -8,8 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use postgres::fallible_iterator::FallibleIterator as _;
-
 use super::{Address, CHANNEL, connect};
 use crate::base::chain;
 use crate::sys::db::DbError;
@@ -72,16 +70,14 @@ impl Drop for Listener {
 /// Until the connection is lost or the end is asked for.
 fn listen(address: &Address, changed: &impl Fn(), ends: &AtomicBool) -> Result<(), DbError> {
     let lost = |cause| DbError::Lost { act: "listen", cause };
-    let mut client = connect(address)?;
-    client.batch_execute(&format!("LISTEN {CHANNEL}")).map_err(lost)?;
+    let mut link = connect(address)?;
+    link.batch_execute(&format!("LISTEN {CHANNEL}")).map_err(lost)?;
     changed();
     while !ends.load(Ordering::Relaxed) {
-        let first = client.notifications().timeout_iter(LOOK_EVERY).next().map_err(lost)?;
-        if first.is_some() {
-            // Several at once are one look.
-            while client.notifications().iter().next().map_err(lost)?.is_some() {}
+        if link.heard(LOOK_EVERY).map_err(lost)? {
             changed();
-        } else if client.is_closed() {
+        }
+        if link.is_closed() {
             return Ok(());
         }
     }

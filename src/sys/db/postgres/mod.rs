@@ -13,9 +13,12 @@
 //! connection. Text with a NUL byte cannot be stored by this server and is an error.
 
 mod address;
+mod ahead;
 mod bulk;
 mod group;
+mod link;
 mod listen;
+mod log;
 mod rows;
 mod schema;
 #[cfg(test)]
@@ -27,22 +30,21 @@ mod tls;
 mod tx;
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use postgres::error::SqlState;
-use postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
 
 use super::heads::Heads;
-use super::{DbError, Store, Tx as _, Work, append};
+use super::{DbError, Likely, Store, Tx as _, Work, append};
 use crate::base::now::{Now, millis};
 use crate::govern::audit::{Draft, Kind, Tail, hex};
 pub use address::{Address, AddressError};
 use group::Group;
+use link::Link;
 pub use listen::Listener;
-use tx::{Link, PostgresTx};
+use tx::PostgresTx;
 
 /// A lock held longer than this denies: the CLI behind a hook does not wait for ever.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
@@ -80,30 +82,29 @@ impl PostgresStore {
         heads: Option<Heads>,
         now: DateTime<Utc>,
     ) -> Result<Self, DbError> {
-        let mut client = connect(address)?;
+        let mut link = connect(address)?;
         let key = heads.as_ref().map(|heads| hex(heads.key().verifying_key().as_bytes()));
-        prepare(address, &mut client, key.as_deref(), now)?;
-        let (id, known) = identity(&mut client)?;
+        prepare(address, &mut link, key.as_deref(), now)?;
+        let (id, known) = identity(&mut link)?;
         if key.is_some() && known.is_some() && key != known {
             return Err(DbError::OtherKeys { address: address.shown.clone() });
         }
-        let link = Link { client, statements: BTreeMap::new() };
         Ok(Self { address: address.clone(), link: Some(link), heads, id, group: None })
     }
 
     /// A connection that is known to be open, or a new one to the same database.
     fn link(&mut self) -> Result<&mut Link, DbError> {
-        let open = self.link.take().filter(|link| !link.client.is_closed());
+        let open = self.link.take().filter(|link| !link.is_closed());
         let link = if let Some(link) = open {
             link
         } else {
-            let mut client = connect(&self.address)?;
-            let (id, _) = identity(&mut client)?;
+            let mut link = connect(&self.address)?;
+            let (id, _) = identity(&mut link)?;
             if id != self.id {
                 let path = PathBuf::from(&self.address.shown);
                 return Err(DbError::Replaced { path });
             }
-            Link { client, statements: BTreeMap::new() }
+            link
         };
         Ok(self.link.insert(link))
     }
@@ -113,7 +114,7 @@ impl PostgresStore {
     fn begin(&mut self, text: &str) -> Result<(), DbError> {
         let mut again = true;
         loop {
-            let begun = self.link()?.client.batch_execute(text).map_err(failed("begin"));
+            let begun = self.link()?.batch_execute(text).map_err(failed("begin"));
             match begun {
                 Err(DbError::Lost { .. }) if again => {
                     again = false;
@@ -130,10 +131,11 @@ impl PostgresStore {
 
     /// A connection that cannot even do this is given up; the server undoes its work.
     fn roll_back(&mut self) {
-        if let Some(mut link) = self.link.take()
-            && link.client.batch_execute("ROLLBACK").is_ok()
-        {
-            self.link = Some(link);
+        if let Some(mut link) = self.link.take() {
+            link.forget();
+            if link.batch_execute("ROLLBACK").is_ok() {
+                self.link = Some(link);
+            }
         }
     }
 
@@ -148,7 +150,7 @@ impl PostgresStore {
         // Out of its place while work is done: a panic in there leaves no half a transaction behind.
         let mut link = self.link.take().expect("a transaction has begun on it");
         let result = self.inside(&mut link, org, prove, work).and_then(|after| {
-            link.client.batch_execute("COMMIT").map_err(failed("commit"))?;
+            link.batch_execute("COMMIT").map_err(failed("commit"))?;
             Ok(after)
         });
         self.link = Some(link);
@@ -238,33 +240,32 @@ impl Store for PostgresStore {
         let Some(group) = self.group.take() else { return Ok(()) };
         self.end(group)
     }
+
+    fn foresee(&mut self, likely: &[Likely]) {
+        self.look_ahead(likely);
+    }
 }
 
-fn connect(address: &Address) -> Result<Client, DbError> {
-    let mut config = address.config.clone();
-    config.notice_callback(|notice| tracing::debug!(notice = notice.message(), "the server says"));
+fn connect(address: &Address) -> Result<Link, DbError> {
+    let mut link = Link::open(address)?;
     let unreachable = |cause| DbError::Unreachable { address: address.shown.clone(), cause };
-    let mut client = match address.connector.clone() {
-        Some(connector) => config.connect(connector),
-        None => config.connect(NoTls),
-    }
-    .map_err(unreachable)?;
     let (lock, statement, idle) = (millis(LOCK_WAIT), millis(STATEMENT_WAIT), millis(IDLE_WAIT));
-    // A commit is on the disk when it returns, whatever this database's own setting is.
+    // A commit is on the disk when it returns, whatever this database's own setting is. A statement is
+    // planned once a connection, not at each bound value: that would cost more than running it.
     let settings = format!(
-        "SET synchronous_commit = on; SET lock_timeout = {lock}; SET statement_timeout = {statement}; \
+        "SET synchronous_commit = on; SET plan_cache_mode = force_generic_plan; SET lock_timeout = {lock}; SET statement_timeout = {statement}; \
          SET idle_in_transaction_session_timeout = {idle}; SET client_encoding = 'UTF8'; \
          SET standard_conforming_strings = on"
     );
-    client.batch_execute(&settings).map_err(unreachable)?;
-    Ok(client)
+    link.batch_execute(&settings).map_err(unreachable)?;
+    Ok(link)
 }
 
 /// Whether the database suits, and today's tables, made where they are missing. Two round trips
 /// where all is well: each hook pays for them.
 fn prepare(
     address: &Address,
-    client: &mut Client,
+    link: &mut Link,
     audit_key: Option<&str>,
     now: DateTime<Utc>,
 ) -> Result<(), DbError> {
@@ -273,7 +274,7 @@ fn prepare(
         "SELECT current_setting('server_encoding'), current_setting('fsync'), ({})",
         schema::THERE
     );
-    let facts = first_row(client.simple_query(&facts).map_err(failed(act))?);
+    let facts = link.first_row(&facts).map_err(failed(act))?;
     let fact = |column: usize| facts.as_ref().and_then(|row| row.get(column)).unwrap_or_default();
     if fact(0) != "UTF8" {
         let encoding = fact(0).to_owned();
@@ -285,7 +286,7 @@ fn prepare(
     let known = schema::VERSION;
     let mut found = 0;
     if fact(2) == "t" {
-        let row = first_row(client.simple_query(schema::NEWEST).map_err(failed(act))?);
+        let row = link.first_row(schema::NEWEST).map_err(failed(act))?;
         let text = row.as_ref().and_then(|row| row.get(0)).unwrap_or_default();
         let number = text.parse();
         found = number.map_err(|_| DbError::Damaged { what: format!("a version `{text}`") })?;
@@ -297,36 +298,28 @@ fn prepare(
         Ordering::Less => {}
     }
     let act = "make the tables";
-    let mut tx = client.transaction().map_err(failed(act))?;
     // One process at a time; a step over a long log may take its time.
-    let lock = format!(
-        "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; \
+    let begin = format!(
+        "BEGIN; SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; \
          SELECT pg_advisory_xact_lock({})",
         lock_of("\0schema")
     );
-    tx.batch_execute(&lock).map_err(failed(act))?;
-    // Another process may have been first.
-    let found = schema::version(&mut tx).map_err(failed(act))?;
+    link.batch_execute(&begin).map_err(failed(act))?;
+    // Another process may have been first. After an error the connection is given up.
+    let found = schema::version(link).map_err(failed(act))?;
     if found > known {
         return Err(newer(found));
     }
     if found < known {
         let at = now.to_rfc3339_opts(SecondsFormat::Secs, true);
-        schema::migrate(&mut tx, found, &at, audit_key).map_err(failed(act))?;
+        schema::migrate(link, found, &at, audit_key).map_err(failed(act))?;
     }
-    tx.commit().map_err(failed(act))
-}
-
-fn first_row(messages: Vec<SimpleQueryMessage>) -> Option<SimpleQueryRow> {
-    messages.into_iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => Some(row),
-        SimpleQueryMessage::CommandComplete(_) | _ => None,
-    })
+    link.batch_execute("COMMIT").map_err(failed(act))
 }
 
 /// The database's name, and the key its log is signed with.
-fn identity(client: &mut Client) -> Result<(String, Option<String>), DbError> {
-    let row = client.query_one("SELECT id, audit_key FROM store", &[]);
+fn identity(link: &mut Link) -> Result<(String, Option<String>), DbError> {
+    let row = link.query_one("SELECT id, audit_key FROM store", &[]);
     let row = row.map_err(failed("read the store's name"))?;
     Ok((rows::get(&row, 0)?, rows::get(&row, 1)?))
 }

@@ -18,6 +18,11 @@ use crate::sys::db::rows::{
 
 pub(super) use crate::sys::db::columns::{ACTION, APPROVAL, AUDIT, CONDUCT, TRUST, word};
 
+/// Levels of several agents.
+pub(super) const TRUST_OF: &str = "SELECT found.* FROM unnest($2::text[]) AS asked (agent), LATERAL \
+    (SELECT agent, level, base, lowered_until_us, why, by, changed_us FROM trust \
+    WHERE org = $1 AND agent = asked.agent LIMIT 1) AS found";
+
 type Result<T> = std::result::Result<T, DbError>;
 
 fn bad(row: &Row, column: usize, what: &str) -> DbError {
@@ -42,7 +47,7 @@ pub(super) fn time(row: &Row, column: usize) -> Result<DateTime<Utc>> {
     DateTime::from_timestamp_micros(get(row, column)?).ok_or_else(|| bad(row, column, "a time"))
 }
 
-fn maybe_time(row: &Row, column: usize) -> Result<Option<DateTime<Utc>>> {
+pub(super) fn maybe_time(row: &Row, column: usize) -> Result<Option<DateTime<Utc>>> {
     let us: Option<i64> = get(row, column)?;
     us.map(|us| DateTime::from_timestamp_micros(us).ok_or_else(|| bad(row, column, "a time")))
         .transpose()

@@ -4,7 +4,7 @@
 //! (`COLLATE "C"`), so that lists have the same order as in the other stores whatever the database's
 //! locale is. JSON is kept as text, because it must read back as it was written.
 
-use postgres::Transaction;
+use super::link::Link;
 
 /// One text a version; the first makes version 1.
 const STEPS: [&str; 1] = [r#"
@@ -97,23 +97,23 @@ pub(super) const THERE: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables 
 pub(super) const NEWEST: &str = "SELECT coalesce(max(version), 0) FROM schema_version";
 
 /// The schema of a database; 0 for an empty one.
-pub(super) fn version(tx: &mut Transaction<'_>) -> Result<i64, postgres::Error> {
-    let there: bool = tx.query_one(THERE, &[])?.get(0);
+pub(super) fn version(link: &mut Link) -> Result<i64, postgres::Error> {
+    let there: bool = link.query_one(THERE, &[])?.get(0);
     if !there {
         return Ok(0);
     }
-    Ok(tx.query_one(NEWEST, &[])?.get(0))
+    Ok(link.query_one(NEWEST, &[])?.get(0))
 }
 
 /// Makes the missing steps; the caller holds the lock on the whole store. `at`: RFC 3339.
 pub(super) fn migrate(
-    tx: &mut Transaction<'_>,
+    link: &mut Link,
     from: i64,
     at: &str,
     audit_key: Option<&str>,
 ) -> Result<(), postgres::Error> {
     if from == 0 {
-        tx.batch_execute(
+        link.batch_execute(
             "CREATE TABLE schema_version (
                  version BIGINT PRIMARY KEY, at TEXT NOT NULL, ao TEXT NOT NULL
              )",
@@ -121,8 +121,8 @@ pub(super) fn migrate(
     }
     for (version, step) in (1_i64..).zip(STEPS) {
         if version > from {
-            tx.batch_execute(step)?;
-            tx.execute(
+            link.batch_execute(step)?;
+            link.run(
                 "INSERT INTO schema_version (version, at, ao) VALUES ($1, $2, $3)",
                 &[&version, &at, &crate::VERSION],
             )?;
@@ -130,7 +130,7 @@ pub(super) fn migrate(
     }
     if from == 0 {
         let id = uuid::Uuid::new_v4().to_string();
-        tx.execute("INSERT INTO store (id, audit_key) VALUES ($1, $2)", &[&id, &audit_key])?;
+        link.run("INSERT INTO store (id, audit_key) VALUES ($1, $2)", &[&id, &audit_key])?;
     }
     Ok(())
 }

@@ -207,7 +207,7 @@ fn what_an_address_asks_of_tls_holds_on_the_real_server() {
     let reach = |host: &str, password: &str, query: &str| {
         let text = format!("postgres://ao:{password}@{host}:{port}/{name}?{query}");
         let how = "SELECT coalesce((SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl), 'open')";
-        connect(&address(&text)).map(|mut client| client.query_one(how, &[]).unwrap().get(0))
+        connect(&address(&text)).map(|mut link| link.query_one(how, &[]).unwrap().get(0))
     };
     let encrypted = |query: &str| {
         let version: String = reach("localhost", "s3c", query).unwrap();

@@ -4,15 +4,16 @@
 //! else; a test reads the statements of this file and refuses one that does not use it. Statements
 //! are prepared once a connection.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use chrono::{DateTime, Utc};
 use ed25519_dalek::SigningKey;
 use postgres::types::ToSql;
-use postgres::{Client, Row, Statement};
+use postgres::{Row, Statement};
 use serde_json::Value;
 
+use super::link::Link;
+use super::log::walk;
 use super::{failed, rows};
 use crate::govern::action::Micros;
 use crate::govern::approval::State;
@@ -24,15 +25,6 @@ use crate::sys::db::rows::{
 };
 use crate::sys::db::{DbError, POLICIES, Tx};
 
-/// Records fetched at once: a long log must not be held in memory as a whole.
-const AUDIT_PAGE_RECORDS: i64 = 1_000;
-
-/// A connection with the statements it knows.
-pub(super) struct Link {
-    pub client: Client,
-    pub statements: BTreeMap<String, Statement>,
-}
-
 pub(super) struct PostgresTx<'a> {
     link: &'a mut Link,
     org: String,
@@ -43,8 +35,6 @@ pub(super) struct PostgresTx<'a> {
     pub concerns_others: bool,
     /// What was asked for at once, as long as nothing changed it.
     expected: Option<Expected>,
-    /// Nothing is over by now, or may be; known at the first look at an organisation.
-    quiet: Option<Quiet>,
 }
 
 struct Expected {
@@ -54,47 +44,15 @@ struct Expected {
     approval: Option<Approval>,
 }
 
-/// What there is none of.
-#[derive(Debug, Clone, Copy)]
-struct Quiet {
-    kills: bool,
-    open_approvals: bool,
-    /// When the first reservation lapses.
-    lapses_us: Option<i64>,
-}
-
 impl<'a> PostgresTx<'a> {
     pub(super) fn new(link: &'a mut Link, org: &str, signer: Option<&'a SigningKey>) -> Self {
         let org = org.to_owned();
-        let (tail, expected, quiet) = (None, None, None);
-        Self { link, org, signer, tail, concerns_others: false, expected, quiet }
-    }
-
-    /// Looks at once at all that a first part of a group asks for.
-    pub(super) fn look(&mut self) -> Result<(), DbError> {
-        let text = "SELECT (SELECT max(seq) FROM audit WHERE org = $1), \
-            (SELECT hash FROM audit WHERE org = $1 ORDER BY seq DESC LIMIT 1), \
-            NOT EXISTS (SELECT FROM kills WHERE org = $1), \
-            NOT EXISTS (SELECT FROM approvals WHERE org = $1 AND state IN ('pending', 'approved')), \
-            (SELECT min(lapses_us) FROM reservations WHERE org = $1)";
-        let found = self.one("look at an organisation", text, &[], |row| {
-            let seq: Option<i64> = rows::get(row, 0)?;
-            let tail = match seq {
-                Some(_) => Tail { seq: rows::number(row, 0)?, hash: rows::hash(row, 1)? },
-                None => Tail::EMPTY,
-            };
-            let (kills, open_approvals) = (rows::get(row, 2)?, rows::get(row, 3)?);
-            Ok((tail, Quiet { kills, open_approvals, lapses_us: rows::get(row, 4)? }))
-        })?;
-        if let Some((tail, quiet)) = found {
-            (self.tail, self.quiet) = (Some(tail), Some(quiet));
-        }
-        Ok(())
+        Self { link, org, signer, tail: None, concerns_others: false, expected: None }
     }
 
     /// A statement without values.
     pub(super) fn step(&mut self, act: &'static str, text: &str) -> Result<(), DbError> {
-        self.link.client.batch_execute(text).map_err(failed(act))
+        self.link.batch_execute(text).map_err(failed(act))
     }
 
     pub(super) fn audit_hash(&mut self, seq: u64) -> Result<Option<Hash>, DbError> {
@@ -108,19 +66,20 @@ impl<'a> PostgresTx<'a> {
         self.one("tell other servers", &text, &[], |_| Ok(())).map(drop)
     }
 
-    pub(super) fn checkpoint_kept(&mut self, checkpoint: &Checkpoint) -> Result<(), DbError> {
-        let text = "INSERT INTO checkpoints (org, seq, hash, signature) VALUES ($1, $2, $3, $4)";
-        let Checkpoint { org: _, seq, hash, signature } = checkpoint;
-        self.run("sign", text, &[&number(*seq), &hash.as_slice(), signature]).map(drop)
+    pub(super) fn org_owned(&self) -> String {
+        self.org.clone()
     }
 
-    fn statement(&mut self, act: &'static str, text: &str) -> Result<Statement, DbError> {
-        if let Some(known) = self.link.statements.get(text) {
-            return Ok(known.clone());
-        }
-        let made = self.link.client.prepare(text).map_err(failed(act))?;
-        self.link.statements.insert(text.to_owned(), made.clone());
-        Ok(made)
+    pub(super) fn link(&mut self) -> &mut Link {
+        self.link
+    }
+
+    pub(super) fn statement(
+        &mut self,
+        act: &'static str,
+        text: &str,
+    ) -> Result<Statement, DbError> {
+        self.link.statement(text).map_err(failed(act))
     }
 
     pub(super) fn run(
@@ -130,10 +89,10 @@ impl<'a> PostgresTx<'a> {
         rest: &[&(dyn ToSql + Sync)],
     ) -> Result<u64, DbError> {
         // What is written may change what was looked up.
-        (self.expected, self.quiet) = (None, None);
+        self.expected = None;
         let statement = self.statement(act, text)?;
         let values = bound(&self.org, rest);
-        self.link.client.execute(&statement, &values).map_err(failed(act))
+        self.link.execute(&statement, &values).map_err(failed(act))
     }
 
     fn id(
@@ -142,12 +101,12 @@ impl<'a> PostgresTx<'a> {
         text: &str,
         rest: &[&(dyn ToSql + Sync)],
     ) -> Result<i64, DbError> {
-        (self.expected, self.quiet) = (None, None);
+        self.expected = None;
         let found = self.one(act, text, rest, |row| rows::get(row, 0))?;
         found.ok_or_else(|| DbError::Damaged { what: "a table that gives no ids".to_owned() })
     }
 
-    fn one<T>(
+    pub(super) fn one<T>(
         &mut self,
         act: &'static str,
         text: &str,
@@ -156,8 +115,8 @@ impl<'a> PostgresTx<'a> {
     ) -> Result<Option<T>, DbError> {
         let statement = self.statement(act, text)?;
         let values = bound(&self.org, rest);
-        let found = self.link.client.query_opt(&statement, &values).map_err(failed(act))?;
-        found.as_ref().map(read).transpose()
+        let found = self.link.query(&statement, &values).map_err(failed(act))?;
+        found.first().map(read).transpose()
     }
 
     pub(super) fn all<T>(
@@ -169,7 +128,7 @@ impl<'a> PostgresTx<'a> {
     ) -> Result<Vec<T>, DbError> {
         let statement = self.statement(act, text)?;
         let values = bound(&self.org, rest);
-        let found = self.link.client.query(&statement, &values).map_err(failed(act))?;
+        let found = self.link.query(&statement, &values).map_err(failed(act))?;
         found.iter().map(read).collect()
     }
 }
@@ -229,50 +188,13 @@ impl Tx for PostgresTx<'_> {
         query: &AuditQuery,
         each: &mut dyn FnMut(Record) -> ControlFlow<()>,
     ) -> Result<(), DbError> {
-        let act = "read the audit log";
-        let columns = rows::AUDIT;
-        let filter = "org = $1 AND seq > $2 AND ($3::bigint IS NULL OR at_us >= $3) \
-            AND ($4::text IS NULL OR kind = $4) AND ($5::text IS NULL \
-            OR strpos(lower(actor), $5) > 0 OR strpos(lower(subject), $5) > 0 \
-            OR strpos(lower(kind), $5) > 0 OR strpos(lower(details), $5) > 0)";
-        let since = query.since.map(us);
-        let containing = query.containing.as_ref().map(|wanted| wanted.to_ascii_lowercase());
-        let mut after = number(query.after);
-        if let Some(last) = query.last {
-            let text = format!(
-                "SELECT {columns} FROM (SELECT {columns} FROM audit WHERE {filter} \
-                 ORDER BY seq DESC LIMIT $6) AS found ORDER BY seq"
-            );
-            let last = i64::from(last);
-            let values: [&(dyn ToSql + Sync); 5] =
-                [&after, &since, &query.kind, &containing, &last];
-            for record in self.all(act, &text, &values, rows::record)? {
-                if each(record).is_break() {
-                    break;
-                }
-            }
-            return Ok(());
-        }
-        let text = format!("SELECT {columns} FROM audit WHERE {filter} ORDER BY seq LIMIT $6");
-        loop {
-            let values: [&(dyn ToSql + Sync); 5] =
-                [&after, &since, &query.kind, &containing, &AUDIT_PAGE_RECORDS];
-            let page = self.all(act, &text, &values, rows::record)?;
-            let full = number(page.len() as u64) == AUDIT_PAGE_RECORDS;
-            for record in page {
-                after = number(record.seq);
-                if each(record).is_break() {
-                    return Ok(());
-                }
-            }
-            if !full {
-                return Ok(());
-            }
-        }
+        walk(self, query, each)
     }
 
     fn checkpoint_push(&mut self, checkpoint: &Checkpoint) -> Result<(), DbError> {
-        self.checkpoint_kept(checkpoint)
+        let text = "INSERT INTO checkpoints (org, seq, hash, signature) VALUES ($1, $2, $3, $4)";
+        let Checkpoint { org: _, seq, hash, signature } = checkpoint;
+        self.run("sign", text, &[&number(*seq), &hash.as_slice(), signature]).map(drop)
     }
 
     fn checkpoints(&mut self) -> Result<Vec<Checkpoint>, DbError> {
@@ -471,9 +393,6 @@ impl Tx for PostgresTx<'_> {
     }
 
     fn approvals_open(&mut self) -> Result<Vec<Approval>, DbError> {
-        if self.quiet.is_some_and(|quiet| quiet.open_approvals) {
-            return Ok(Vec::new());
-        }
         let columns = rows::APPROVAL;
         let text = format!(
             "SELECT {columns} FROM approvals WHERE org = $1 AND state IN ('pending', 'approved') \
@@ -597,10 +516,6 @@ impl Tx for PostgresTx<'_> {
     }
 
     fn reservations_lapsed(&mut self, at: DateTime<Utc>, count: u32) -> Result<Vec<i64>, DbError> {
-        let later = |lapses_us: Option<i64>| lapses_us.is_none_or(|first| first > us(at));
-        if self.quiet.is_some_and(|quiet| later(quiet.lapses_us)) {
-            return Ok(Vec::new());
-        }
         let text = "SELECT DISTINCT action_id FROM reservations WHERE org = $1 AND lapses_us <= $2 \
                     ORDER BY action_id LIMIT $3";
         self.all("read reservations", text, &[&us(at), &i64::from(count)], |row| rows::get(row, 0))
@@ -633,9 +548,6 @@ impl Tx for PostgresTx<'_> {
     }
 
     fn kills(&mut self) -> Result<Vec<KillSwitch>, DbError> {
-        if self.quiet.is_some_and(|quiet| quiet.kills) {
-            return Ok(Vec::new());
-        }
         let text = "SELECT target, by, why, at_us FROM kills WHERE org = $1 ORDER BY at_us, target";
         self.all("read kill switches", text, &[], rows::kill)
     }
@@ -679,6 +591,5 @@ mod tests {
             }
         }
         assert!(statements > 30, "{statements} statements were read");
-        assert!(source.contains("let filter = \"org = $1 AND seq > $2"));
     }
 }

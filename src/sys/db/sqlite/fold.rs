@@ -3,12 +3,15 @@
 //! A commit that finds the log long would fold it in itself, and all who wait would wait for that.
 //! Here a thread with a connection of its own does the most of it while writing goes on. What is
 //! written meanwhile is left over; the writer folds in that little itself between two groups, after
-//! which the log begins anew. `SQLite` flushes log and database as a fold needs it.
+//! which the log begins anew. `SQLite` flushes log and database as a fold needs it; but as it flushes the
+//! database only when all is folded in, which would be the writer's part, that is done here before.
 
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use rusqlite::config::DbConfig;
@@ -20,7 +23,13 @@ use crate::sys::db::DbError;
 /// So long a log is folded in.
 const PAGES_MAX: i64 = 8_192;
 /// Each finds what was written during the one before.
-const PASSES: usize = 3;
+const PASSES_MAX: usize = 6;
+/// So little may be left over.
+const PAGES_LEFT: i64 = 64;
+
+/// Handles on databases, by device and inode. None is ever closed: that would give up the locks that
+/// `SQLite` holds on the same file in this process.
+static DATABASES: Mutex<BTreeMap<(u64, u64), Arc<File>>> = Mutex::new(BTreeMap::new());
 
 #[derive(Debug)]
 pub(super) struct Fold {
@@ -45,21 +54,31 @@ impl Fold {
         set.map_err(sql("begin"))?;
         connection.execute_batch("PRAGMA synchronous = NORMAL").map_err(sql("begin"))?;
         writer.execute_batch("PRAGMA wal_autocheckpoint = 0").map_err(sql("begin"))?;
+        let lost = |cause| DbError::Flush { path: database.to_owned(), cause };
+        let file = handle(database).map_err(lost)?;
         let shared = Arc::new(Shared::default());
         let own = Arc::clone(&shared);
         let (ask, asked) = channel();
         let work = move || {
             for () in asked {
-                for _ in 0..PASSES {
-                    if let Err(error) = fold(&connection) {
-                        tracing::warn!(%error, "the log of the governance store was not folded in");
+                for _ in 0..PASSES_MAX {
+                    let left = fold(&connection).and_then(|()| left(&connection));
+                    // What cannot be flushed now is flushed, or refused, where the rest is folded in.
+                    drop(file.sync_data());
+                    match left {
+                        Ok(..=PAGES_LEFT) => break,
+                        Ok(_) => {}
+                        Err(error) => {
+                            let what = "the log of the governance store was not folded in";
+                            tracing::warn!(%error, what);
+                        }
                     }
                 }
                 own.ready.store(true, Ordering::Release);
             }
         };
         let thread = std::thread::Builder::new().name("ao-fold".to_owned()).spawn(work);
-        let thread = thread.map_err(|cause| DbError::Flush { path: database.to_owned(), cause })?;
+        let thread = thread.map_err(lost)?;
         Ok(Self { shared, ask: Some(ask), thread: Some(thread) })
     }
 
@@ -89,6 +108,23 @@ impl Fold {
 /// As far as it can be done without making anybody wait.
 fn fold(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+}
+
+/// How much of the log is not folded in.
+fn left(connection: &Connection) -> rusqlite::Result<i64> {
+    let mut statement = connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?;
+    statement.query_row([], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))
+}
+
+fn handle(database: &Path) -> std::io::Result<Arc<File>> {
+    let identity = super::identity(database)?;
+    let mut known = DATABASES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(file) = known.get(&identity) {
+        return Ok(Arc::clone(file));
+    }
+    let file = Arc::new(File::options().read(true).write(true).open(database)?);
+    known.insert(identity, Arc::clone(&file));
+    Ok(file)
 }
 
 /// How long the log is.

@@ -11,6 +11,7 @@
 //! Whether the log's own name is on the disk is seen to here, once, before anything is written to it: the
 //! library is built not to flush the folder, as it would in every process (`.cargo/config.toml`).
 
+mod bulk;
 mod flush;
 mod fold;
 mod rows;
@@ -42,8 +43,11 @@ const BUSY_PAUSE: Duration = Duration::from_millis(1);
 /// Up to 32 MiB of pages are kept in memory, as far as they are used, and the log is folded in each
 /// 2 MiB: whoever is alone with the file proves the whole log first, a hook before each decision.
 const PAGES: &str = "PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 512";
-/// Of a connection that writes in groups and flushes them itself.
-const OF_GROUPS: &str = "PRAGMA synchronous = NORMAL";
+/// Of a connection that writes in groups and flushes them itself. After a page was split each commit
+/// walks over all pages in memory, so there are fewer.
+const OF_GROUPS: &str = "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -8192";
+/// Organisations of which something is known from one group to the next.
+const ORGS_KNOWN_MAX: usize = 1_000;
 /// A lock held longer than this denies: the CLI behind a hook does not wait for ever.
 const BUSY_TRIES_MAX: i32 = 2_000;
 
@@ -56,6 +60,9 @@ pub struct SqliteStore {
     /// Device and inode at the time of opening.
     file: (u64, u64),
     group: Option<Group>,
+    /// What the last group knew, if it was committed.
+    known: Option<Known>,
+    is_unchanged: bool,
     /// Since it writes in groups; commits are flushed through it.
     log: Option<Log>,
     /// As long as that.
@@ -101,8 +108,21 @@ impl SqliteStore {
             None => Self::brought_up(&mut connection, path, now)?,
         };
         let path = path.to_owned();
-        let (group, log, fold, underway) = (None, None, None, None);
-        Ok(Self { path, connection, heads, id, file, group, log, fold, underway })
+        let (group, known, log, fold, underway) = (None, None, None, None, None);
+        let is_unchanged = false;
+        Ok(Self {
+            path,
+            connection,
+            heads,
+            id,
+            file,
+            group,
+            known,
+            is_unchanged,
+            log,
+            fold,
+            underway,
+        })
     }
 
     /// Makes today's tables of an older database's, or of none; answers its name.
@@ -158,6 +178,8 @@ impl SqliteStore {
                 Ok(Keep::It)
             });
         }
+        // A write of its own moves what groups know.
+        self.known = None;
         self.begin()?;
         match self.alone(org, now, prove, work).and_then(|ends| self.commit(&ends)) {
             Ok(ends) => {
@@ -261,24 +283,42 @@ impl SqliteStore {
     }
 
     /// Writes what the parts of a group kept back, and commits.
-    fn commit_group(&self, group: Group) -> Result<Vec<(String, Tail)>, DbError> {
-        let (mut held, mut moved) = (group.held.into_inner(), Vec::new());
+    fn commit_group(&self, group: Group) -> Result<(Vec<(String, Tail)>, Known), DbError> {
+        let Group { held, last_id, version } = group;
+        let (mut held, mut moved) = (held.into_inner(), Vec::new());
         for (org, held) in &mut held {
             if let Some(kept_back) = held.take() {
-                SqliteTx::new(&self.connection, org, None).keep(&kept_back)?;
+                SqliteTx::new(&self.connection, org, None).keep(kept_back)?;
             }
             if let Some((before, after)) = held.moved() {
                 moved.push((org.clone(), before, after));
             }
         }
-        self.commit(&moved)
+        let ends = self.commit(&moved)?;
+        if held.len() > ORGS_KNOWN_MAX {
+            held.clear();
+        }
+        let held = held.into_iter().map(|(org, held)| (org, held.renewed())).collect();
+        Ok((ends, Known { held, last_id: last_id.get(), version }))
     }
 
-    fn last_id(&self) -> Result<Cell<i64>, DbError> {
-        let text = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'actions'";
+    /// A group that has begun, with what the one before knew as far as that still stands.
+    fn group_behind(&self, known: Option<Known>) -> Result<Group, DbError> {
+        // Of no meaning but that it is another one when somebody else has written.
+        let version = self.number("PRAGMA data_version")?;
+        if let Some(known) = known.filter(|known| known.version == version) {
+            let Known { held, last_id, .. } = known;
+            return Ok(Group { held: RefCell::new(held), last_id: Cell::new(last_id), version });
+        }
+        let last = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'actions'";
+        let last_id = Cell::new(self.number(last)?);
+        Ok(Group { held: RefCell::default(), last_id, version })
+    }
+
+    fn number(&self, text: &str) -> Result<i64, DbError> {
         let statement = self.connection.prepare_cached(text);
         let found = statement.and_then(|mut it| it.query_row([], |row| row.get(0)));
-        found.map(Cell::new).map_err(sql("begin"))
+        found.map_err(sql("begin"))
     }
 
     /// Tells the heads that all up to here is on the disk.
@@ -332,6 +372,7 @@ impl Store for SqliteStore {
 
     fn gather(&mut self) -> Result<(), DbError> {
         if self.group.is_none() {
+            self.is_unchanged = false;
             if self.log.is_none() {
                 self.connection.execute_batch(OF_GROUPS).map_err(sql("begin"))?;
                 self.fold = Some(Fold::start(&self.path, &self.connection)?);
@@ -341,10 +382,20 @@ impl Store for SqliteStore {
                 fold.finish(&self.connection)?;
             }
             self.begin()?;
-            let group = self.last_id().map(|last_id| Group { last_id, ..Group::default() });
-            self.group = Some(group.inspect_err(|_| self.roll_back())?);
+            let known = self.known.take();
+            let group = self.group_behind(known).inspect_err(|_| self.roll_back())?;
+            self.is_unchanged = !group.held.borrow().is_empty();
+            self.group = Some(group);
         }
         Ok(())
+    }
+
+    fn flushes_apart(&self) -> bool {
+        true
+    }
+
+    fn is_unchanged(&self) -> bool {
+        self.is_unchanged
     }
 
     fn seal(&mut self) -> Result<(), DbError> {
@@ -359,7 +410,8 @@ impl Store for SqliteStore {
         }
         let committed = self.commit_group(group).inspect_err(|_| self.roll_back());
         let before = self.underway.take();
-        let ends = committed?;
+        let (ends, known) = committed?;
+        self.known = Some(known);
         // Heads of logs that this group did not touch still have to be told of the flush before.
         let untouched = |(org, _): &(String, Tail)| !ends.iter().any(|(moved, _)| moved == org);
         let left: Vec<_> = before.into_iter().flat_map(|it| it.ends).filter(untouched).collect();
@@ -390,6 +442,16 @@ struct Group {
     held: RefCell<BTreeMap<String, Held>>,
     /// The number of the last act; nobody else writes any while the group lasts.
     last_id: Cell<i64>,
+    version: i64,
+}
+
+/// What a group left behind when it was committed.
+#[derive(Debug)]
+struct Known {
+    held: BTreeMap<String, Held>,
+    last_id: i64,
+    /// The next group finds the same one if nobody else wrote in between.
+    version: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

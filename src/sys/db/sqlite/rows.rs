@@ -37,7 +37,7 @@ pub(super) fn time(row: &Row<'_>, column: usize) -> Result<DateTime<Utc>> {
     DateTime::from_timestamp_micros(row.get(column)?).ok_or_else(|| bad(column, "a time"))
 }
 
-fn maybe_time(row: &Row<'_>, column: usize) -> Result<Option<DateTime<Utc>>> {
+pub(super) fn maybe_time(row: &Row<'_>, column: usize) -> Result<Option<DateTime<Utc>>> {
     let us: Option<i64> = row.get(column)?;
     us.map(|us| DateTime::from_timestamp_micros(us).ok_or_else(|| bad(column, "a time")))
         .transpose()

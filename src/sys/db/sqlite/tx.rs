@@ -16,7 +16,6 @@ use crate::govern::action::Micros;
 use crate::govern::approval::State;
 use crate::govern::audit::head::Checkpoint;
 use crate::govern::audit::{Hash, Record, Tail};
-use crate::sys::db::gathered::{KeptBack, Rows};
 use crate::sys::db::rows::{
     Action, ActionQuery, Approval, AuditQuery, Budget, Conduct, KillSwitch, NewAction, NewApproval,
     Replay, Reservation, SessionTotals, TrustRow,
@@ -30,7 +29,7 @@ pub(super) struct SqliteTx<'a> {
     /// Read once: only this transaction can move it.
     tail: Option<Tail>,
     /// The number of the last act, in a group of writes.
-    last_id: Option<&'a Cell<i64>>,
+    pub(super) last_id: Option<&'a Cell<i64>>,
 }
 
 impl<'a> SqliteTx<'a> {
@@ -52,6 +51,11 @@ impl<'a> SqliteTx<'a> {
         self.one("read the audit log", text, &[&number(seq)], |row| rows::hash(row, 0))
     }
 
+    /// A statement without values.
+    pub(super) fn step(&self, text: &str, act: &'static str) -> Result<(), DbError> {
+        super::step(self.connection, text, act)
+    }
+
     fn prepare(
         &self,
         act: &'static str,
@@ -67,7 +71,7 @@ impl<'a> SqliteTx<'a> {
     }
 
     /// With this number, or the next where it is `None`.
-    fn insert(&self, id: Option<i64>, action: &NewAction) -> Result<(), DbError> {
+    pub(super) fn insert(&self, id: Option<i64>, action: &NewAction) -> Result<(), DbError> {
         let text = "INSERT INTO actions (org, id, agent, action_type, resource, context, cost, \
             claimed_risk, session_id, parent_id, depth, correlation_id, digest, class, \
             verdict_effect, reason, trace, risk, policy_digest, effect, status, decided_by, \
@@ -115,7 +119,7 @@ impl<'a> SqliteTx<'a> {
         self.prepare(act, text, rest)?.raw_execute().map_err(sql(act))
     }
 
-    fn one<T>(
+    pub(super) fn one<T>(
         &self,
         act: &'static str,
         text: &str,
@@ -537,35 +541,6 @@ impl Tx for SqliteTx<'_> {
     fn kill_lift(&mut self, target: &str) -> Result<bool, DbError> {
         let text = "DELETE FROM kills WHERE org = ?1 AND target = ?2";
         self.run("lift a kill switch", text, &[&target]).map(|rows| rows > 0)
-    }
-}
-
-impl Rows for SqliteTx<'_> {
-    fn mark(&mut self) -> Result<(), DbError> {
-        super::step(self.connection, "SAVEPOINT part", "begin a part")
-    }
-
-    fn action_ids(&mut self, _count: usize) -> Result<Vec<i64>, DbError> {
-        let last = self.last_id.ok_or_else(|| {
-            let what = "acts numbered outside of a group".to_owned();
-            DbError::Damaged { what }
-        })?;
-        last.set(last.get() + 1);
-        Ok(vec![last.get()])
-    }
-
-    fn keep(&mut self, kept_back: &KeptBack) -> Result<(), DbError> {
-        for (id, action) in &kept_back.actions {
-            self.insert(Some(*id), action)?;
-        }
-        for record in &kept_back.records {
-            self.record(record)?;
-            self.tail = Some(record.tail());
-        }
-        for (correlation_id, replay) in &kept_back.replays {
-            self.replay_insert(correlation_id, replay)?;
-        }
-        kept_back.checkpoints.iter().try_for_each(|checkpoint| self.checkpoint_push(checkpoint))
     }
 }
 
