@@ -440,7 +440,7 @@ impl Engine {
             self.stop_all(&stops);
         }
         if !starts.is_empty() {
-            events.extend(self.start_all(starts, now));
+            events.extend(self.start_all(&starts, now));
         } else if look {
             events.push(self.look_event(false));
         }

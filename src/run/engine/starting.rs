@@ -45,7 +45,7 @@ fn not_opened(error: &TmuxError) -> StartOutcome {
 }
 
 impl Engine {
-    pub(super) fn start_all(&mut self, starts: Vec<Opening>, now: Now) -> Vec<Event> {
+    pub(super) fn start_all(&mut self, starts: &[Opening], now: Now) -> Vec<Event> {
         let mut events = Vec::new();
         let mut opened: Vec<(UnitName, u64, PaneId)> = Vec::new();
         // Each logged pane costs the server two files; at its limit it hangs every client.
