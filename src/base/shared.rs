@@ -8,10 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub fn serialize<T: Serialize + ?Sized, S: Serializer>(
-    value: &Arc<T>,
-    to: S,
-) -> Result<S::Ok, S::Error> {
+pub fn serialize<T: Serialize, S: Serializer>(value: &Arc<T>, to: S) -> Result<S::Ok, S::Error> {
     value.as_ref().serialize(to)
 }
 

@@ -23,7 +23,7 @@ pub struct WatchError {
 }
 
 impl FileWatch {
-    /// The same for the files of a folder, each by its path; `None`: any of them may have changed.
+    /// Tells which file of a folder may have changed, from a thread of its own; `None`: any of them.
     pub fn files(
         folder: &Path,
         mut changed: impl FnMut(Option<&Path>) + Send + 'static,
@@ -34,7 +34,7 @@ impl FileWatch {
         })
     }
 
-    /// The same for anything that happens in a folder.
+    /// Tells that something may have happened in a folder, no matter what.
     pub fn folder(
         folder: &Path,
         changed: impl FnMut() + Send + 'static,

@@ -315,7 +315,8 @@ fn refusals_over_the_control_connection_do_not_break_it() {
 
 /// More than go over a connection at once; a name that is taken keeps none of the others back.
 fn check_many(test: &mut TestTmux, tmux: &mut dyn Tmux) {
-    let taken = test.spec("ao-20", "sleep 100");
+    let mut taken = test.spec("ao-20", "sleep 100");
+    taken.tag.push_str("-of-another-start");
     tmux.open(&taken).unwrap();
     let mut specs: Vec<_> =
         (0..40).map(|number| test.spec(&format!("ao-{number}"), "sleep 100")).collect();
@@ -338,6 +339,17 @@ fn check_many(test: &mut TestTmux, tmux: &mut dyn Tmux) {
     assert!(tmux.close_all(&sessions).iter().all(Result::is_ok));
     let left: Vec<String> = test.world().panes.into_iter().map(|pane| pane.session).collect();
     assert_eq!(left, ["ao-watchdog"]);
+}
+
+#[test]
+fn a_session_whose_answer_was_lost_is_found_by_its_tag_and_another_one_is_not_taken_for_it() {
+    let mut test = TestTmux::start();
+    let spec = test.spec("ao-x", "sleep 100");
+    let pane = test.open(&spec);
+    assert_eq!(test.tmux.open_again(&spec).unwrap(), pane);
+    let mut other = spec;
+    other.tag.push('2');
+    assert!(matches!(test.tmux.open_again(&other), Err(TmuxError::Refused { .. })));
 }
 
 #[test]

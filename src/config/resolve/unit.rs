@@ -24,10 +24,10 @@ pub(super) struct PlacedAgent {
     pub(super) role_at: Option<Range<usize>>,
 }
 
-/// A name that was given, for clashes.
+/// Names that were given, each with the place where it was first.
 type Taken = BTreeMap<String, Range<usize>>;
 
-/// What is given away already, each with the place where it was first.
+/// What is given away already.
 #[derive(Default)]
 struct Register {
     names: Taken,

@@ -141,8 +141,7 @@ impl Tmux for ControlClient {
         let list = request::open(spec, &script)?;
         match self.ask(&list) {
             Some(answer) => command::opened(&list, &answer?),
-            // Had it been opened before the connection broke, this is refused as a duplicate.
-            None => self.commands.open(spec),
+            None => self.commands.open_again(spec),
         }
     }
 
@@ -158,8 +157,7 @@ impl Tmux for ControlClient {
             let list = list?;
             match answers.next() {
                 Some(answer) => command::opened(&list, &answer?),
-                // Had it been opened before the connection broke, this is refused as a duplicate.
-                None => self.commands.open(spec),
+                None => self.commands.open_again(spec),
             }
         });
         opened.collect()

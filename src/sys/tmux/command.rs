@@ -4,6 +4,7 @@
 //! control client falls back on it. The caller's environment does not reach tmux beyond a short list:
 //! whoever starts the server gives every pane its environment.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -122,8 +123,21 @@ impl Commands {
         if output.success() { Ok(output.stdout_text()) } else { Err(refusal(list, &output)) }
     }
 
-    /// Runs the lists by one process, in order; one that fails keeps none of the others back. What each said,
-    /// without what it was refused for; `None` where that is not known.
+    /// Opens a session that may have been opened already, by a request whose answer was lost.
+    pub fn open_again(&mut self, spec: &SessionSpec) -> Result<PaneId, TmuxError> {
+        self.open(spec).or_else(|error| {
+            let Ok(Look::Seen(world)) = self.look() else { return Err(error) };
+            // The tag is of this start alone, and the last that is set.
+            let ours = world
+                .panes
+                .iter()
+                .find(|pane| pane.session == spec.session.as_str() && pane.tag == spec.tag);
+            ours.map(|pane| pane.pane.clone()).ok_or(error)
+        })
+    }
+
+    /// Runs the lists by one process, in order; one that fails keeps none of the others back. What each said;
+    /// `None` where it was not run to its end.
     fn run_all(&mut self, lists: &[List]) -> Vec<Option<String>> {
         if lists.is_empty() {
             return Vec::new();
@@ -260,26 +274,22 @@ impl Tmux for Commands {
         let (said, lists) = said.unwrap_or_else(|_| (vec![None; rest.len()], Vec::new()));
         for ((spec, said), at) in rest.iter().zip(said).zip(0..) {
             let done = said.zip(lists.get(at)).and_then(|(said, list)| opened(list, &said).ok());
-            // Had it been opened after all, this is refused as a duplicate.
-            results.push(done.map_or_else(|| self.open(spec), Ok));
+            results.push(done.map_or_else(|| self.open_again(spec), Ok));
         }
         results
     }
 
     fn close_all(&mut self, sessions: &[SessionName]) -> Vec<Result<(), TmuxError>> {
         let lists: Vec<List> = sessions.iter().map(request::close).collect();
-        // A session that is gone already is refused like any other fault, so all are looked for after it.
-        let answered = self.run_all(&lists).iter().all(Option::is_some);
-        let left = match self.look() {
-            Ok(Look::Seen(world)) if answered => world.panes,
-            Ok(Look::NoServer { .. }) => Vec::new(),
-            Ok(Look::Seen(_)) | Err(_) => {
-                return sessions.iter().map(|session| self.close(session)).collect();
-            }
+        self.run_all(&lists);
+        // What is not proven to be closed is closed one by one, and says why it cannot be.
+        let left: BTreeSet<String> = match self.look() {
+            Ok(Look::Seen(world)) => world.panes.into_iter().map(|pane| pane.session).collect(),
+            Ok(Look::NoServer { .. }) => BTreeSet::new(),
+            Err(_) => sessions.iter().map(SessionName::to_string).collect(),
         };
         let close = |session: &SessionName| {
-            let stands = left.iter().any(|pane| pane.session == session.as_str());
-            if stands { self.close(session) } else { Ok(()) }
+            if left.contains(session.as_str()) { self.close(session) } else { Ok(()) }
         };
         sessions.iter().map(close).collect()
     }

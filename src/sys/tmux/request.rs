@@ -267,27 +267,27 @@ pub(crate) fn pipe(target: &str, log: &Path) -> Result<List, TmuxError> {
     Ok(List::of(&["pipe-pane", "-t", target, &format!("umask 077; exec cat >> {file}")]))
 }
 
-/// The command that runs a script from its standard input, and the script; what a list of it says ends with
-/// the list's mark.
+/// The command that runs a script from its standard input, and the script. A mark stands before each list,
+/// and one is its last command: tmux drops what follows a failed command of a list, and goes on with the next list.
 pub(crate) fn script(lists: &[List], key: &str) -> (List, String) {
+    let say = |mark: &str| List::of(&["display-message", "-p", mark]);
     let lines = lists.iter().zip(0..).map(|(list, number)| {
-        let mark = List::of(&["display-message", "-p", &script_mark(key, number)]);
-        format!("{}\n{}\n", list.line(), mark.line())
+        let [begin, end] = script_marks(key, number);
+        format!("{}\n{}\n", say(&begin).line(), list.clone().and(say(&end)).line())
     });
     (List::of(&["source-file", "-"]), lines.collect())
 }
 
-fn script_mark(key: &str, number: usize) -> String {
-    format!("ao-{key}-{number}")
+fn script_marks(key: &str, number: usize) -> [String; 2] {
+    ["begin", "end"].map(|word| format!("ao-{word}-{key}-{number}"))
 }
 
-/// What each list of [`script`] said; `None` from where tmux said nothing any more.
+/// What each list of [`script`] said; `None`: it was not run, or not to its end.
 pub(crate) fn read_script(answer: &str, key: &str, count: usize) -> Vec<Option<String>> {
-    let mut rest = answer;
     let said = (0..count).map(|number| {
-        let mark = format!("{}\n", script_mark(key, number));
-        let (said, after) = rest.split_once(&mark)?;
-        rest = after;
+        let [begin, end] = script_marks(key, number).map(|mark| format!("{mark}\n"));
+        let (_, behind) = answer.split_once(&begin)?;
+        let (said, _) = behind.split_once(&end)?;
         Some(said.to_owned())
     });
     said.collect()
@@ -467,6 +467,16 @@ mod tests {
                 "{line}"
             );
         }
+    }
+
+    #[test]
+    fn of_a_script_only_what_was_run_to_its_end_counts() {
+        let [first, second] = [0, 1].map(|number| script_marks("key", number));
+        let run = |answer: String| read_script(&answer, "key", 3);
+        let whole = format!("{}\n%1\n{}\n{}\n%2\n", first[0], first[1], second[0]);
+        assert_eq!(run(whole), [Some("%1\n".to_owned()), None, None], "the second one failed");
+        let behind = format!("{}\n%1\n{}\n%2\n{}\n", first[0], second[0], second[1]);
+        assert_eq!(run(behind), [None, Some("%2\n".to_owned()), None], "the first one failed");
     }
 
     #[test]
