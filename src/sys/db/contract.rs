@@ -105,16 +105,15 @@ fn what_was_read_or_thrown_away_changes_nothing() {
     });
 }
 
+fn all_stopped() -> KillSwitch {
+    KillSwitch { target: "*".into(), by: "b".into(), why: "w".into(), at: now().wall }
+}
+
 #[test]
 fn an_organisation_sees_and_changes_only_its_own_rows() {
     on_each(|store| {
         let id = write(store, "local", now(), |tx| {
-            tx.kill_put(&KillSwitch {
-                target: "*".into(),
-                by: "b".into(),
-                why: "w".into(),
-                at: now().wall,
-            })?;
+            tx.kill_put(&all_stopped())?;
             tx.rate_push("r", now().wall)?;
             tx.replay_insert("c", &Replay { body_digest: "b".into(), action_id: 1 })?;
             append(tx, &Draft::new(Kind::Killed, "a", "b"), now())?;
@@ -564,12 +563,7 @@ fn what_was_looked_up_ahead_is_what_is_there_until_the_group_changes_it() {
             assert_eq!(tx.replay("c2")?.as_ref(), Some(replay));
             assert!(tx.glance(Some("c2"), now().wall)?.replay);
             assert_eq!((tx.replay("c3")?, tx.trust("a")?.as_ref()), (None, Some(row)));
-            tx.kill_put(&KillSwitch {
-                target: "*".into(),
-                by: "b".into(),
-                why: "w".into(),
-                at: now().wall,
-            })?;
+            tx.kill_put(&all_stopped())?;
             tx.action_insert(&action("a", "s"))
         })
         .unwrap();
